@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The exceptions heed throws, and the checks that word them. Layer 0, public.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "heed/base/index.hpp"
+
+namespace heed {
+
+/// An argument has a shape that does not fit the others. The message names the function, the argument
+/// with its axes, what was found and what was expected. Nothing has been written when it is thrown.
+class ShapeError : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// A cache has no room for the tokens it was given. It is as it was before the call.
+class CapacityError : public std::length_error {
+ public:
+  using std::length_error::length_error;
+};
+
+namespace detail {
+
+/// "[3, 4]"
+inline std::string shape_text(std::initializer_list<Index> shape) {
+  std::string text = "[";
+  for (const Index size : shape) {
+    if (text.size() > 1) text += ", ";
+    text += std::to_string(size);
+  }
+  return text + "]";
+}
+
+[[noreturn]] inline void throw_shape_error(std::string_view where, std::string_view argument,
+                                           std::string_view found, std::string_view expected) {
+  std::string text = "heed::";
+  text.append(where).append(": ").append(argument);
+  text.append(" has shape ").append(found).append(", expected ").append(expected);
+  throw ShapeError(text);
+}
+
+/// Throws ShapeError unless `found` equals `expected`.
+/// \param where     the public function that was called
+/// \param argument  the argument and its axes, as in "key [num_kv_heads, seqlen_kv, head_dim]"
+inline void require_shape(std::string_view where, std::string_view argument,
+                          std::initializer_list<Index> found,
+                          std::initializer_list<Index> expected) {
+  if (!std::equal(found.begin(), found.end(), expected.begin(), expected.end()))
+    throw_shape_error(where, argument, shape_text(found), shape_text(expected));
+}
+
+/// Throws ShapeError with a sentence of its own where a shape alone does not say what is wrong.
+inline void require(bool condition, std::string_view where, std::string_view sentence) {
+  if (condition) return;
+  std::string text = "heed::";
+  text.append(where).append(": ").append(sentence);
+  throw ShapeError(text);
+}
+
+}  // namespace detail
+}  // namespace heed

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Eigen's thread pool as an executor. Layer 0, public. Not in the umbrella: it pulls in Eigen's
+/// unsupported module, and needs the program to link a thread library.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+
+#include <unsupported/Eigen/CXX11/ThreadPool>
+
+#include "heed/base/executor.hpp"
+
+namespace heed {
+
+/// Runs tasks on an Eigen::ThreadPool and on the calling thread.
+///
+///     Eigen::ThreadPool pool(3);
+///     heed::attend(query, key, value, mask, softmax_scale, out, {.executor = heed::ThreadPoolExecutor{&pool}});
+struct ThreadPoolExecutor {
+  Eigen::ThreadPool* pool;
+
+  Index concurrency() const { return pool->NumThreads() + 1; }
+
+  template <class Body>
+  void parallel_for(Index count, const Body& body) const {
+    std::atomic<Index> next{0};
+    const auto drain = [&next, &body, count] {
+      for (Index task = next.fetch_add(1); task < count; task = next.fetch_add(1)) body(task);
+    };
+    const Index helpers = std::min<Index>(pool->NumThreads(), count - 1);
+    if (helpers <= 0) return drain();
+    Eigen::Barrier done(static_cast<unsigned>(helpers));
+    for (Index helper = 0; helper < helpers; ++helper)
+      pool->Schedule([&drain, &done] {
+        drain();
+        done.Notify();
+      });
+    drain();
+    done.Wait();
+  }
+};
+
+}  // namespace heed

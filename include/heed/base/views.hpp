@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Views of rows and of heads: a pointer, its shape and its strides as one value. Layer 0, public.
+///
+/// Nothing is copied and nothing owned. The last axis is always contiguous. Row-major Eigen matrices,
+/// maps and blocks convert to views by themselves.
+#pragma once
+
+#include <Eigen/Core>
+#include <concepts>
+#include <span>
+#include <type_traits>
+
+#include "heed/base/error.hpp"
+#include "heed/base/index.hpp"
+
+namespace heed {
+namespace detail {
+
+template <class M>
+concept EigenDense = std::derived_from<std::remove_cvref_t<M>, Eigen::DenseBase<std::remove_cvref_t<M>>>;
+
+/// The element a view of `M` points at: const if M, or what M maps, is const.
+template <detail::EigenDense M>
+using EigenElement = std::remove_pointer_t<decltype(std::declval<M&>().data())>;
+
+template <class M>
+consteval void require_row_major() {
+  using Plain = std::remove_cvref_t<M>;
+  static_assert(bool(Plain::Flags & Eigen::DirectAccessBit),
+                "heed: a view needs an Eigen object with memory behind it. Write the expression to a "
+                "matrix first: Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>.");
+  static_assert(bool(Plain::IsRowMajor) || !bool(Plain::Flags & Eigen::DirectAccessBit),
+                "heed: tokens are rows, so the matrix must be row-major. Write Eigen::Matrix<float, "
+                "Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> (a column-major one would need a "
+                "copy, which heed does not make behind your back).");
+}
+
+}  // namespace detail
+
+/// A matrix in somebody's memory: [rows, cols], element (r, c) at data[r * stride + c].
+///
+/// Any layout whose last axis is contiguous fits: a block of a wider matrix has stride > cols.
+template <class T>
+struct RowsView {
+  T* data = nullptr;
+  Index rows = 0;
+  Index cols = 0;
+  Index stride = 0;  ///< elements from one row to the next
+
+  constexpr RowsView() = default;
+  constexpr RowsView(T* data_, Index rows_, Index cols_, Index stride_)
+      : data(data_), rows(rows_), cols(cols_), stride(stride_) {}
+  /// Rows without gaps.
+  constexpr RowsView(T* data_, Index rows_, Index cols_) : RowsView(data_, rows_, cols_, cols_) {}
+
+  /// A writable view serves where a read-only one is asked for.
+  template <class U>
+    requires std::same_as<const U, T>
+  constexpr RowsView(const RowsView<U>& other)  // NOLINT(*-explicit-*)
+      : RowsView(other.data, other.rows, other.cols, other.stride) {}
+
+  /// One row: [1, n].
+  constexpr RowsView(std::span<T> row)  // NOLINT(*-explicit-*)
+      : RowsView(row.data(), 1, static_cast<Index>(row.size())) {}
+
+  /// A row-major Eigen matrix, map or block whose inner stride is 1.
+  /// \throws ShapeError if an Eigen map has an inner stride other than 1.
+  template <class M>
+    requires detail::EigenDense<M>
+  RowsView(M&& matrix)  // NOLINT(*-explicit-*)
+      : RowsView(matrix.data(), matrix.rows(), matrix.cols(), matrix.outerStride()) {
+    detail::require_row_major<M>();
+    static_assert(std::is_convertible_v<detail::EigenElement<std::remove_reference_t<M>>*, T*>,
+                  "heed: the matrix has other elements than the view, or is const where heed writes.");
+    if (matrix.cols() > 1 && matrix.innerStride() != 1)
+      detail::require(false, "RowsView", "the Eigen map has an inner stride other than 1; copy it to "
+                                         "a row-major matrix, or view a block of columns instead");
+    if (rows <= 1) stride = cols;
+  }
+
+  constexpr T* row(Index r) const noexcept { return data + r * stride; }
+  constexpr T& operator()(Index r, Index c) const noexcept { return data[r * stride + c]; }
+
+  /// Rows begin .. begin + count, [count, cols].
+  constexpr RowsView middle_rows(Index begin, Index count) const noexcept {
+    return {row(begin), count, cols, stride};
+  }
+  /// Columns begin .. begin + count, [rows, count].
+  constexpr RowsView middle_cols(Index begin, Index count) const noexcept {
+    return {data + begin, rows, count, stride};
+  }
+};
+
+/// A stack of matrices of one shape: [num_heads, rows, cols], element (h, r, c) at
+/// data[h * head_stride + r * row_stride + c].
+///
+/// Both usual layouts fit: [seqlen, num_heads * head_dim], as projections write it (see `split_heads`),
+/// and [num_heads, seqlen, head_dim].
+template <class T>
+struct HeadsView {
+  T* data = nullptr;
+  Index num_heads = 0;
+  Index rows = 0;
+  Index cols = 0;
+  Index head_stride = 0;  ///< elements from one head to the next
+  Index row_stride = 0;   ///< elements from one row of a head to the next
+
+  constexpr HeadsView() = default;
+  constexpr HeadsView(T* data_, Index num_heads_, Index rows_, Index cols_, Index head_stride_,
+                      Index row_stride_)
+      : data(data_), num_heads(num_heads_), rows(rows_), cols(cols_), head_stride(head_stride_),
+        row_stride(row_stride_) {}
+  /// [num_heads, rows, cols] without gaps.
+  constexpr HeadsView(T* data_, Index num_heads_, Index rows_, Index cols_)
+      : HeadsView(data_, num_heads_, rows_, cols_, rows_ * cols_, cols_) {}
+
+  /// A writable view serves where a read-only one is asked for.
+  template <class U>
+    requires std::same_as<const U, T>
+  constexpr HeadsView(const HeadsView<U>& other)  // NOLINT(*-explicit-*)
+      : HeadsView(other.data, other.num_heads, other.rows, other.cols, other.head_stride,
+                  other.row_stride) {}
+
+  /// One head: [1, rows, cols].
+  constexpr HeadsView(const RowsView<T>& one)  // NOLINT(*-explicit-*)
+      : HeadsView(one.data, 1, one.rows, one.cols, 0, one.stride) {}
+  template <class U>
+    requires std::same_as<const U, T>
+  constexpr HeadsView(const RowsView<U>& one)  // NOLINT(*-explicit-*)
+      : HeadsView(RowsView<T>(one)) {}
+
+  /// One head in a row-major Eigen matrix.
+  template <class M>
+    requires detail::EigenDense<M>
+  HeadsView(M&& matrix) : HeadsView(RowsView<T>(matrix)) {}  // NOLINT(*-explicit-*)
+
+  constexpr RowsView<T> head(Index h) const noexcept {
+    return {data + h * head_stride, rows, cols, row_stride};
+  }
+  constexpr T* row(Index h, Index r) const noexcept { return data + h * head_stride + r * row_stride; }
+  constexpr T& operator()(Index h, Index r, Index c) const noexcept { return row(h, r)[c]; }
+
+  /// Heads begin .. begin + count.
+  constexpr HeadsView middle_heads(Index begin, Index count) const noexcept {
+    return {data + begin * head_stride, count, rows, cols, head_stride, row_stride};
+  }
+  /// Rows begin .. begin + count of every head.
+  constexpr HeadsView middle_rows(Index begin, Index count) const noexcept {
+    return {data + begin * row_stride, num_heads, count, cols, head_stride, row_stride};
+  }
+  /// Columns begin .. begin + count of every head.
+  constexpr HeadsView middle_cols(Index begin, Index count) const noexcept {
+    return {data + begin, num_heads, rows, count, head_stride, row_stride};
+  }
+};
+
+template <detail::EigenDense M>
+RowsView(M&&) -> RowsView<detail::EigenElement<std::remove_reference_t<M>>>;
+
+/// [seqlen, num_heads * head_dim] seen as [num_heads, seqlen, head_dim], without a copy.
+/// \throws ShapeError if num_heads does not divide the columns.
+template <class T>
+HeadsView<T> split_heads(RowsView<T> rows, Index num_heads) {
+  detail::require(num_heads > 0 && rows.cols % num_heads == 0, "split_heads",
+                  "num_heads must be positive and divide the columns");
+  const Index head_dim = rows.cols / num_heads;
+  return {rows.data, num_heads, rows.rows, head_dim, head_dim, rows.stride};
+}
+
+/// The same for a row-major Eigen matrix, map or block.
+template <class M>
+  requires detail::EigenDense<M>
+auto split_heads(M&& matrix, Index num_heads) {
+  return split_heads(RowsView<detail::EigenElement<std::remove_reference_t<M>>>(matrix), num_heads);
+}
+
+namespace detail {
+
+/// What `attend` and the layers take as query, key, value or out.
+template <class X>
+struct ViewElementOf;
+template <class T>
+struct ViewElementOf<RowsView<T>> {
+  using type = T;
+};
+template <class T>
+struct ViewElementOf<HeadsView<T>> {
+  using type = T;
+};
+template <EigenDense M>
+struct ViewElementOf<M> {
+  using type = EigenElement<M>;
+};
+/// The element of a view or an Eigen object, without const.
+template <class X>
+using ViewElement = std::remove_const_t<typename ViewElementOf<std::remove_cvref_t<X>>::type>;
+
+/// An Eigen map of a view, for the products that Eigen does.
+template <class T>
+using EigenRows = Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+template <class T>
+auto eigen_map(RowsView<T> view) {
+  using Plain = std::conditional_t<std::is_const_v<T>, const EigenRows<T>, EigenRows<T>>;
+  return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(view.data, view.rows, view.cols,
+                                                   Eigen::OuterStride<>(view.stride));
+}
+
+}  // namespace detail
+}  // namespace heed

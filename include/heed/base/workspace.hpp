@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Scratch memory that is kept between calls, so that a decode step allocates nothing. Layer 0, public.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "heed/base/index.hpp"
+
+namespace heed {
+namespace detail {
+
+/// A cache line, and the widest vector register.
+inline constexpr std::size_t memory_alignment = 64;
+
+struct AlignedDelete {
+  void operator()(void* memory) const noexcept {
+    ::operator delete(memory, std::align_val_t{memory_alignment});
+  }
+};
+/// `count` uninitialised elements on a cache-line boundary.
+template <class T>
+using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
+template <class T>
+AlignedArray<T> make_aligned(Index count) {
+  static_assert(std::is_trivially_destructible_v<T>);
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
+  return AlignedArray<T>(static_cast<T*>(::operator new(bytes, std::align_val_t{memory_alignment})));
+}
+
+}  // namespace detail
+
+/// A store of scratch blocks. A call borrows blocks and gives them back when it ends; the next call
+/// finds them again. Threads may share one. Layers own one; pass one to `attend` to the same end.
+class Workspace {
+  struct Block {
+    detail::AlignedArray<std::byte> memory;
+    std::size_t bytes = 0;
+  };
+
+ public:
+  /// A borrowed block; goes back when it is destroyed.
+  class Borrowed {
+   public:
+    Borrowed(Workspace* owner, Block block) : owner_(owner), block_(std::move(block)) {}
+    Borrowed(Borrowed&& other) noexcept
+        : owner_(std::exchange(other.owner_, nullptr)), block_(std::move(other.block_)) {}
+    Borrowed& operator=(Borrowed&&) = delete;
+    ~Borrowed() {
+      if (owner_ != nullptr) owner_->give_back(std::move(block_));
+    }
+    std::byte* data() const noexcept { return block_.memory.get(); }
+
+   private:
+    Workspace* owner_;
+    Block block_;
+  };
+
+  Workspace() = default;
+  /// A layer that is moved takes its scratch along; one that is copied starts with none.
+  Workspace(Workspace&& other) noexcept
+      : free_(std::move(other.free_)), blocks_(std::exchange(other.blocks_, 0)),
+        held_(std::exchange(other.held_, 0)) {}
+  Workspace(const Workspace&) noexcept {}
+  Workspace& operator=(const Workspace&) noexcept { return *this; }
+
+  /// A block of at least `bytes`, aligned to a cache line, with unspecified content.
+  Borrowed borrow(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    // The smallest that is large enough, so that a large block stays for who needs it.
+    auto best = free_.end();
+    for (auto block = free_.begin(); block != free_.end(); ++block)
+      if (block->bytes >= bytes && (best == free_.end() || block->bytes < best->bytes)) best = block;
+    if (best == free_.end()) return {this, make_block(bytes)};
+    Block block = std::move(*best);
+    free_.erase(best);
+    return {this, std::move(block)};
+  }
+
+  /// Makes `count` blocks of at least `bytes` ready, so that as many tasks can borrow one each at the
+  /// same time and none of them allocates.
+  void reserve(Index count, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    auto ready = std::count_if(free_.begin(), free_.end(), [&](const Block& b) { return b.bytes >= bytes; });
+    for (; ready < count; ++ready) {
+      Block block = make_block(bytes);
+      free_.push_back(std::move(block));
+    }
+  }
+
+  /// Bytes of all blocks, borrowed ones included.
+  std::size_t bytes() const {
+    const std::lock_guard lock(mutex_);
+    return held_;
+  }
+
+ private:
+  /// Sizes are rounded up to powers of two, so that a need that grows token by token, as a decode
+  /// step's does, meets an allocation only at each doubling.
+  Block make_block(std::size_t bytes) {
+    bytes = std::bit_ceil(std::max(bytes, detail::memory_alignment));
+    drop_smaller_than(bytes);
+    Block block{detail::make_aligned<std::byte>(static_cast<Index>(bytes)), bytes};
+    free_.reserve(++blocks_);  // so that giving back never allocates
+    held_ += bytes;
+    return block;
+  }
+
+  /// One smaller free block is outgrown by the one about to be made.
+  void drop_smaller_than(std::size_t bytes) {
+    const auto outgrown = std::find_if(free_.begin(), free_.end(), [&](const Block& b) { return 2 * b.bytes == bytes; });
+    if (outgrown == free_.end()) return;
+    held_ -= outgrown->bytes;
+    --blocks_;
+    free_.erase(outgrown);
+  }
+
+  void give_back(Block block) noexcept {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(block));
+  }
+
+  mutable std::mutex mutex_;
+  std::vector<Block> free_;
+  std::size_t blocks_ = 0;  // free and borrowed
+  std::size_t held_ = 0;    // bytes, free and borrowed
+};
+
+}  // namespace heed

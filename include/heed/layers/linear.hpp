@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// A linear projection, on weights that somebody else holds. Layer 6, public.
+#pragma once
+
+#include <algorithm>
+#include <span>
+
+#include "heed/base/executor.hpp"
+#include "heed/base/views.hpp"
+
+namespace heed {
+
+/// y = x W^T + b, with W [out, in] as checkpoints store it. Holds views only.
+template <class T>
+struct Linear {
+  RowsView<const T> weight = {};  ///< [out, in]
+  std::span<const T> bias = {};   ///< [out], or empty if there is none
+
+  Index in() const noexcept { return weight.cols; }
+  Index out() const noexcept { return weight.rows; }
+
+  /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
+  /// Eigen does the product. Outputs are cut into tasks by their number alone; the sum over `in` may be
+  /// rounded differently for another seqlen, since Eigen then takes another kernel.
+  void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
+    // Outputs per task: wide enough that packing x again for each costs little.
+    constexpr Index task_outputs = 256;
+    executor.parallel_for((out() + task_outputs - 1) / task_outputs, [&](Index task) {
+      const Index begin = task * task_outputs;
+      const Index count = std::min(task_outputs, out() - begin);
+      auto target = detail::eigen_map(y.middle_cols(begin, count));
+      target.noalias() = detail::eigen_map(x) * detail::eigen_map(weight.middle_rows(begin, count)).transpose();
+      if (!bias.empty())
+        target.rowwise() += Eigen::Map<const Eigen::RowVector<T, Eigen::Dynamic>>(bias.data() + begin, count);
+    });
+  }
+
+  /// Throws ShapeError unless the weight is [out, in] and the bias, if any, [out].
+  void check(std::string_view where, std::string_view name, Index expected_out, Index expected_in) const {
+    detail::require_shape(where, std::string(name) + ".weight [out, in]", {out(), in()}, {expected_out, expected_in});
+    if (!bias.empty())
+      detail::require_shape(where, std::string(name) + ".bias [out]", {std::ssize(bias)}, {expected_out});
+  }
+};
+
+}  // namespace heed

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// RMSNorm, of latents and of single heads. Layer 6, public.
+#pragma once
+
+#include <cmath>
+#include <span>
+
+#include "heed/base/views.hpp"
+
+namespace heed {
+
+/// What a normed element is multiplied by.
+enum class RmsNormGain {
+  weight,           ///< w: Llama, Qwen, DeepSeek
+  one_plus_weight,  ///< 1 + w: Gemma
+};
+
+/// x * gain / sqrt(mean(x^2) + epsilon), row by row. Holds a view of its weight.
+/// Source: Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4.
+template <class T>
+struct RmsNorm {
+  std::span<const T> weight = {};  ///< [dim]
+  T epsilon = T(1e-6);
+  RmsNormGain gain = RmsNormGain::weight;
+
+  /// \param rows  [any, dim], normed in place
+  void apply(RowsView<T> rows) const {
+    using Row = Eigen::Array<T, 1, Eigen::Dynamic>;
+    const Eigen::Map<const Row> factor(weight.data(), std::ssize(weight));
+    const T offset = gain == RmsNormGain::one_plus_weight ? T{1} : T{0};
+    for (Index r = 0; r < rows.rows; ++r) {
+      Eigen::Map<Row> row(rows.row(r), rows.cols);
+      const T mean_square = row.square().mean();
+      row *= (factor + offset) / std::sqrt(mean_square + epsilon);
+    }
+  }
+  /// Every row of every head.
+  void apply(HeadsView<T> heads) const {
+    for (Index head = 0; head < heads.num_heads; ++head) apply(heads.head(head));
+  }
+
+  /// Throws ShapeError unless the weight is [dim].
+  void check(std::string_view where, std::string_view name, Index dim) const {
+    detail::require_shape(where, name, {std::ssize(weight)}, {dim});
+  }
+};
+
+}  // namespace heed

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Masks: which keys a query may attend. Layer 2, extension. `true` always means *may attend*.
+///
+/// | mask                    | a query at position p sees the keys k with                             |
+/// | ----------------------- | ---------------------------------------------------------------------- |
+/// | NoMask                  | all                                                                    |
+/// | CausalMask              | k <= p; the last query sees the last key (bottom-right)                |
+/// | TopLeftCausalMask       | k <= q_row; the first query sees the first key only                    |
+/// | SlidingWindowMask       | p - window_left <= k <= p                                              |
+/// | PrefixMask              | k < prefix_len, or k <= p                                              |
+/// | PaddingMask             | begin <= k < end                                                       |
+/// | DocumentMask            | document of k = document of the query        (mask_element.hpp)        |
+/// | DenseMask               | allowed(head, q_row, k)                      (mask_element.hpp)        |
+/// | CustomMask              | your lambda (p, k) is true                   (mask_element.hpp)        |
+/// | both(a, b, ...)         | every one of them                            (mask_element.hpp)        |
+///
+/// p is the query's position among the keys: seqlen_kv - seqlen_q + q_row. Through a cache that is the
+/// token's index in the sequence, in prefill as in decode.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
+
+#include "heed/base/index.hpp"
+
+namespace heed {
+
+/// The keys begin <= kv_row < end. Empty if end <= begin.
+struct KeyRange {
+  Index begin = 0;
+  Index end = 0;
+
+  friend constexpr KeyRange intersection(KeyRange a, KeyRange b) noexcept {
+    return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+  }
+};
+
+/// The lengths a mask is laid over.
+struct MaskExtent {
+  Index seqlen_q = 0;
+  Index seqlen_kv = 0;
+
+  /// Where query row `q_row` stands among the keys. Negative for rows before the first key.
+  constexpr Index query_position(Index q_row) const noexcept { return seqlen_kv - seqlen_q + q_row; }
+};
+
+/// The simple form of a mask: the keys a row sees are contiguous, and the same for all heads. The
+/// result may reach beyond the keys there are; it is cut to them.
+template <class M>
+concept RangeMask = requires(const M& mask, Index q_row, const MaskExtent& extent) {
+  { mask.visible(q_row, extent) } noexcept -> std::same_as<KeyRange>;
+};
+
+/// The general form of a mask, a page at a time:
+///   `range(q_row, extent)`   a range outside of which the row sees nothing, so that pages are skipped;
+///   `bits(head, q_row, page_begin, extent)`   bit i tells whether the row sees key page_begin + i; bits
+///                            of keys outside `range`, or beyond the last key, are ignored;
+///   `varies_by_head()`       false if one row of bits serves all heads;
+///   `check(where, num_heads, extent)`   throws ShapeError if the mask's data do not fit.
+template <class M>
+concept PageMask = requires(const M& mask, Index head, Index row, const MaskExtent& extent) {
+  { mask.range(row, extent) } noexcept -> std::same_as<KeyRange>;
+  { mask.bits(head, row, Index{}, extent) } noexcept -> std::same_as<std::uint64_t>;
+  { mask.varies_by_head() } noexcept -> std::same_as<bool>;
+  mask.check("where", head, extent);
+};
+
+template <class M>
+concept MaskPolicy = RangeMask<M> || PageMask<M>;
+
+/// Every query sees every key: encoders and cross-attention.
+struct NoMask {
+  KeyRange visible(Index, const MaskExtent& extent) const noexcept { return {0, extent.seqlen_kv}; }
+};
+
+/// The last query sees the last key. With seqlen_q = 2 and seqlen_kv = 4 (1 = visible):
+///     1 1 1 0
+///     1 1 1 1
+struct CausalMask {
+  KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept {
+    return {0, extent.query_position(q_row) + 1};
+  }
+};
+
+/// The first query sees the first key only. With seqlen_q = 2 and seqlen_kv = 4:
+///     1 0 0 0
+///     1 1 0 0
+/// The same as CausalMask where both lengths are equal. It is not what a decode step means: there the
+/// only query would see only the first key.
+struct TopLeftCausalMask {
+  KeyRange visible(Index q_row, const MaskExtent&) const noexcept { return {0, q_row + 1}; }
+};
+
+/// Causal, and only so far back. With window_left = 1 and seqlen_q = seqlen_kv = 4:
+///     1 0 0 0
+///     1 1 0 0
+///     0 1 1 0
+///     0 0 1 1
+/// Source: Mistral 7B 2023, arXiv:2310.06825, whose config's `sliding_window` counts the query's own
+/// key: window_left = sliding_window - 1.
+struct SlidingWindowMask {
+  Index window_left;       ///< keys before the query's own that stay visible
+  Index window_right = 0;  ///< keys after the query's own that are visible too
+
+  KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept {
+    const Index position = extent.query_position(q_row);
+    return {position - window_left, position + window_right + 1};
+  }
+};
+
+/// A prefix that all see, causal after it. With prefix_len = 2 and seqlen_q = seqlen_kv = 4:
+///     1 1 0 0
+///     1 1 0 0
+///     1 1 1 0
+///     1 1 1 1
+/// Source: Raffel et al. 2020 (T5), arXiv:1910.10683, section 3.2.1.
+struct PrefixMask {
+  Index prefix_len;
+
+  KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept {
+    return {0, std::max(prefix_len, extent.query_position(q_row) + 1)};
+  }
+};
+
+/// One sequence of a padded batch: real keys are begin <= k < end. Left padding has begin > 0, right
+/// padding end < seqlen_kv. Not causal: both(CausalMask{}, PaddingMask{...}) is.
+struct PaddingMask {
+  Index begin;
+  Index end;
+
+  KeyRange visible(Index, const MaskExtent&) const noexcept { return {begin, end}; }
+};
+
+namespace detail {
+
+/// Bits of the keys of the page at `page_begin` that lie in `range`.
+constexpr std::uint64_t range_bits(KeyRange range, Index page_begin) noexcept {
+  const Index begin = std::clamp<Index>(range.begin - page_begin, 0, page_size);
+  const Index end = std::clamp<Index>(range.end - page_begin, 0, page_size);
+  if (end <= begin) return 0;
+  const std::uint64_t from_begin = ~std::uint64_t{0} << begin;
+  return end == page_size ? from_begin : from_begin & ~(~std::uint64_t{0} << end);
+}
+
+/// The row's range, cut to the keys there are.
+template <class Mask>
+KeyRange mask_range(const Mask& mask, Index q_row, const MaskExtent& extent) noexcept {
+  const KeyRange keys{0, extent.seqlen_kv};
+  if constexpr (RangeMask<Mask>)
+    return intersection(mask.visible(q_row, extent), keys);
+  else
+    return intersection(mask.range(q_row, extent), keys);
+}
+
+/// Exactly the keys of a page that the row sees.
+template <class Mask>
+std::uint64_t mask_bits(const Mask& mask, Index head, Index q_row, Index page_begin,
+                        const MaskExtent& extent) noexcept {
+  const std::uint64_t in_range = range_bits(mask_range(mask, q_row, extent), page_begin);
+  if constexpr (RangeMask<Mask>)
+    return in_range;
+  else
+    return in_range == 0 ? 0 : in_range & mask.bits(head, q_row, page_begin, extent);
+}
+
+template <class Mask>
+bool varies_by_head(const Mask& mask) noexcept {
+  if constexpr (RangeMask<Mask>)
+    return false;
+  else
+    return mask.varies_by_head();
+}
+
+}  // namespace detail
+}  // namespace heed

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Score policies: what happens to query . key before the softmax. Layer 2, extension.
+///
+/// | policy        | score becomes                                          | used by            |
+/// | ------------- | ------------------------------------------------------ | ------------------ |
+/// | Scale         | score * factor                                         | all                |
+/// | Softcap       | cap * tanh(score / cap)                                | Gemma 2            |
+/// | Alibi         | score + slope[head] * (key position - query position)  | Bloom, MPT         |
+/// | Bias          | score + bias(head, q_row, kv_row)                      | T5, torch's mask   |
+/// | CustomScore   | your lambda (score, head, query position, key position)|                    |
+/// | chain(a, b)   | b of a                                                 |                    |
+///
+/// They are compiled into the kernel; one that is not named costs nothing. A plain number where a
+/// policy is asked for means Scale: the softmax scale, 1/sqrt(head_dim) unless the model differs.
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <span>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "heed/base/views.hpp"
+#include "heed/policy/mask.hpp"
+#include "heed/simd/packet.hpp"
+
+namespace heed {
+
+/// Where a vector of scores stands: lane i is key kv_row + i.
+struct ScoreSite {
+  Index head;    ///< query head
+  Index q_row;   ///< query row of this call
+  Index kv_row;  ///< key of lane 0; later lanes may lie beyond the last key, and are then ignored
+  MaskExtent extent;
+};
+
+/// A score policy maps a vector of scores of one row. `apply` takes and returns a simd::Packet<T>;
+/// `check` throws ShapeError if the policy's data do not fit the call. Lanes of hidden keys may hold
+/// anything, NaN included: what comes of them is ignored.
+template <class S, class T>
+concept ScorePolicy = requires(const S& score, const simd::Packet<T>& packet, const ScoreSite& site) {
+  { score.template apply<T>(packet, site) } -> std::same_as<simd::Packet<T>>;
+  score.check("where", site.head, site.extent);
+};
+
+/// score * factor. With factor = 1/sqrt(head_dim) the scores of unit-normal queries and keys have unit
+/// variance; unscaled, their standard deviation is sqrt(head_dim) and the softmax goes to one-hot.
+/// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1 and footnote 4.
+struct Scale {
+  double factor;
+
+  template <class T>
+  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite&) const {
+    return simd::mul(score, simd::broadcast(static_cast<T>(factor)));
+  }
+  void check(std::string_view, Index, const MaskExtent&) const {}
+};
+
+/// cap * tanh(score / cap): scores stay within (-cap, cap). Comes after the scale, before the mask.
+/// Source: Gemma 2 2024, arXiv:2408.00118, section 2.
+struct Softcap {
+  double cap;
+
+  template <class T>
+  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite&) const {
+    const auto bounded = simd::tanh<T>(simd::mul(score, simd::broadcast(static_cast<T>(1 / cap))));
+    return simd::mul(bounded, simd::broadcast(static_cast<T>(cap)));
+  }
+  void check(std::string_view where, Index, const MaskExtent&) const {
+    detail::require(cap > 0, where, "Softcap::cap must be positive; leave the policy out to have none");
+  }
+};
+
+/// score + slope[head] * (key position - query position), a penalty that grows with the distance.
+/// Positions as in MaskExtent. Source: Press et al. 2022, arXiv:2108.12409.
+/// \tparam T  the compute type
+template <class T>
+struct Alibi {
+  std::span<const T> slopes;  ///< [num_heads], positive; see alibi_slopes
+
+  template <class U>
+  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite& site) const {
+    static_assert(std::same_as<T, U>, "heed: the Alibi slopes must have the compute type");
+    const Index distance = site.kv_row - site.extent.query_position(site.q_row);
+    const auto slope = simd::broadcast(slopes[static_cast<std::size_t>(site.head)]);
+    return simd::mul_add(simd::iota(static_cast<T>(distance)), slope, score);
+  }
+  void check(std::string_view where, Index num_heads, const MaskExtent&) const {
+    detail::require_shape(where, "Alibi::slopes [num_heads]", {std::ssize(slopes)}, {num_heads});
+  }
+};
+
+/// The slopes of the ALiBi paper: 2^(-8/n), 2^(-16/n), ... for n heads, a power of two; for other
+/// counts those of the next smaller power, then every other one of the next larger power.
+template <class T>
+std::vector<T> alibi_slopes(Index num_heads) {
+  std::vector<T> slopes;
+  Index power = 1;
+  while (2 * power <= num_heads) power *= 2;
+  const auto slope = [](double steps, Index count) {
+    return static_cast<T>(std::exp2(-8.0 * steps / static_cast<double>(count)));
+  };
+  for (Index i = 1; i <= power; ++i) slopes.push_back(slope(static_cast<double>(i), power));
+  for (Index i = 0; i < num_heads - power; ++i)
+    slopes.push_back(slope(static_cast<double>(2 * i + 1), 2 * power));
+  return slopes;
+}
+
+/// score + bias. An entry of -inf hides the key.
+/// \tparam T  the compute type
+template <class T>
+struct Bias {
+  HeadsView<const T> bias;  ///< [1 or num_heads, seqlen_q, seqlen_kv]
+
+  template <class U>
+  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite& site) const {
+    static_assert(std::same_as<T, U>, "heed: the Bias must have the compute type");
+    const T* row = bias.row(bias.num_heads > 1 ? site.head : 0, site.q_row) + site.kv_row;
+    const Index there = bias.cols - site.kv_row;
+    if (there >= simd::lanes<T>) return simd::add(score, simd::load(row));
+    T lane[simd::lanes<T>] = {};
+    for (Index i = 0; i < there; ++i) lane[i] = row[i];
+    return simd::add(score, simd::load(lane));
+  }
+  void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
+    detail::require_shape(where, "Bias::bias [1 or num_heads, seqlen_q, seqlen_kv]",
+                          {bias.num_heads, bias.rows, bias.cols},
+                          {bias.num_heads > 1 ? num_heads : 1, extent.seqlen_q, extent.seqlen_kv});
+  }
+};
+
+/// Your own function of one score: function(score, head, query_position, key_position) -> score. It is
+/// called for pairs that the mask hides, too; what it returns there is ignored. It must not throw.
+template <class Function>
+struct CustomScore {
+  Function function;
+
+  explicit CustomScore(Function f) : function(std::move(f)) {}
+
+  template <class T>
+  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite& site) const {
+    T lane[simd::lanes<T>];
+    simd::store(lane, score);
+    const Index position = site.extent.query_position(site.q_row);
+    const Index there = std::min(simd::lanes<T>, site.extent.seqlen_kv - site.kv_row);
+    for (Index i = 0; i < there; ++i)
+      lane[i] = static_cast<T>(function(lane[i], site.head, position, site.kv_row + i));
+    return simd::load(lane);
+  }
+  void check(std::string_view, Index, const MaskExtent&) const {}
+};
+
+/// Policies one after another, the first one first. Made by `chain`.
+template <class... Scores>
+struct ScoreChain {
+  std::tuple<Scores...> scores;
+
+  template <class T>
+  simd::Packet<T> apply(simd::Packet<T> packet, const ScoreSite& site) const {
+    std::apply([&](const auto&... score) { ((packet = score.template apply<T>(packet, site)), ...); }, scores);
+    return packet;
+  }
+  void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
+    std::apply([&](const auto&... score) { (score.check(where, num_heads, extent), ...); }, scores);
+  }
+};
+
+/// chain(Scale{softmax_scale}, Softcap{50}): scaled, then capped.
+template <class... Scores>
+ScoreChain<Scores...> chain(const Scores&... scores) {
+  return {{scores...}};
+}
+
+namespace detail {
+
+/// A number means Scale; anything else is a policy already.
+template <class S>
+auto as_score_policy(const S& score) {
+  if constexpr (std::is_arithmetic_v<S>)
+    return Scale{static_cast<double>(score)};
+  else
+    return score;
+}
+
+}  // namespace detail
+}  // namespace heed

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The one seam to the vector unit: Eigen's packets under names of our own. Layer 1, detail.
+///
+/// Everything above speaks to the processor through this folder only; to change over to another
+/// vector library is to rewrite it and nothing else.
+#pragma once
+
+#include <Eigen/Core>
+#include <cmath>
+#include <cstdint>
+
+#include "heed/base/index.hpp"
+
+namespace heed::simd {
+
+/// The widest vector of T that the target has.
+template <class T>
+using Packet = typename Eigen::internal::packet_traits<T>::type;
+
+/// Elements in a Packet<T>.
+template <class T>
+inline constexpr Index lanes = Eigen::internal::unpacket_traits<Packet<T>>::size;
+
+// g++ warns that a template argument's alignment attribute is dropped; Eigen's traits do not need it.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+#endif
+/// Integers as wide as the lanes of a Packet<T>.
+template <class T>
+using IntegerPacket = typename Eigen::internal::unpacket_traits<Packet<T>>::integer_packet;
+
+/// As many packets as one has lanes: a square to transpose.
+template <class T>
+using PacketSquare = Eigen::internal::PacketBlock<Packet<T>, static_cast<int>(lanes<T>)>;
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/// Vector registers of the target.
+inline constexpr int num_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
+
+/// Rows of values and of latents are padded to a multiple of this many elements, so that every load of
+/// a row is a whole vector. 16 floats are the widest vector there is and a cache line. It does not
+/// depend on the target, so neither does the layout of a cache.
+inline constexpr Index row_padding = 16;
+constexpr Index padded(Index width) { return (width + row_padding - 1) / row_padding * row_padding; }
+
+template <class T>
+Packet<T> load(const T* from) {
+  return Eigen::internal::ploadu<Packet<T>>(from);
+}
+/// The same value, which g++ must keep in a register: it otherwise folds one load into each FMA that
+/// uses it, and the load ports become the limit. Clang does so by itself.
+template <class P>
+P keep_in_register(P packet) {
+#if defined(__GNUC__) && !defined(__clang__)
+  EIGEN_OPTIMIZATION_BARRIER(packet)
+#endif
+  return packet;
+}
+template <class T, class P>
+void store(T* to, const P& packet) {
+  Eigen::internal::pstoreu(to, packet);
+}
+template <class T>
+Packet<T> broadcast(T value) {
+  return Eigen::internal::pset1<Packet<T>>(value);
+}
+/// first, first + 1, ...
+template <class T>
+Packet<T> iota(T first) {
+  return Eigen::internal::plset<Packet<T>>(first);
+}
+
+template <class P>
+P add(const P& a, const P& b) {
+  return Eigen::internal::padd(a, b);
+}
+template <class P>
+P sub(const P& a, const P& b) {
+  return Eigen::internal::psub(a, b);
+}
+template <class P>
+P mul(const P& a, const P& b) {
+  return Eigen::internal::pmul(a, b);
+}
+/// a * b + c, fused where the target can.
+template <class P>
+P mul_add(const P& a, const P& b, const P& c) {
+  return Eigen::internal::pmadd(a, b, c);
+}
+template <class P>
+P max(const P& a, const P& b) {
+  return Eigen::internal::pmax(a, b);
+}
+/// The sum of the lanes, in an order fixed by the target.
+template <class P>
+auto sum_lanes(const P& a) {
+  return Eigen::internal::predux(a);
+}
+template <class P>
+auto max_lanes(const P& a) {
+  return Eigen::internal::predux_max(a);
+}
+/// `value` where not a < limit, else 0. A NaN in `a` keeps `value`.
+template <class P>
+P zero_where_less(const P& value, const P& a, const P& limit) {
+  return Eigen::internal::pandnot(value, Eigen::internal::pcmp_lt(a, limit));
+}
+
+/// tanh of every lane by the standard library: softcapping is rare, and an approximation's error would
+/// be multiplied by the cap.
+template <class T, class P>
+P tanh(const P& a) {
+  T lane[lanes<T>];
+  store(lane, a);
+  for (T& x : lane) x = std::tanh(x);
+  return load(lane);
+}
+
+}  // namespace heed::simd

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The state of a softmax in progress, which merges. Layer 3, public.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace heed {
+
+/// What one row has to remember of the keys it has seen: the largest score and the sum of
+/// exp(score - row_max). Beside it stands a sum of values with the same weights, not yet divided.
+///
+/// Merging is associative and commutative up to rounding; the empty state is the identity. Natural
+/// logarithm throughout. Source: Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022,
+/// arXiv:2205.14135.
+template <class T>
+struct SoftmaxState {
+  T row_max = -std::numeric_limits<T>::infinity();
+  T row_sum = 0;
+
+  /// No key seen, or only keys with a score of -inf.
+  bool empty() const noexcept { return row_max == -std::numeric_limits<T>::infinity(); }
+
+  /// Log-sum-exp of the scores seen; -inf if there were none.
+  T lse() const noexcept { return empty() ? row_max : row_max + std::log(row_sum); }
+
+  /// Moves the reference point to `new_max` and returns the factor for the values summed so far: 1
+  /// unless the maximum grew.
+  T rebase(T new_max) noexcept {
+    if (new_max == row_max || empty()) {
+      const T factor = empty() ? T{0} : T{1};
+      row_max = new_max;
+      return factor;
+    }
+    const T factor = std::exp(row_max - new_max);
+    row_sum *= factor;
+    row_max = new_max;
+    return factor;
+  }
+
+  /// The factors that bring two sums of values to a common reference point.
+  struct Factors {
+    T self;
+    T other;
+  };
+  /// Takes in a state over other keys.
+  Factors merge(const SoftmaxState& other) noexcept {
+    if (other.empty()) return {T{1}, T{0}};
+    if (empty()) {
+      *this = other;
+      return {T{0}, T{1}};
+    }
+    const bool larger = other.row_max > row_max;
+    const T new_max = larger ? other.row_max : row_max;
+    // A NaN maximum on either side reaches both factors.
+    const Factors factors{std::exp(row_max - new_max), std::exp(other.row_max - new_max)};
+    row_sum = row_sum * factors.self + other.row_sum * factors.other;
+    row_max = new_max;
+    return factors;
+  }
+};
+
+}  // namespace heed
