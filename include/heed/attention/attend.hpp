@@ -56,8 +56,10 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
   const auto& [query, unused_source, unused_mask, out, lse, sinks, place] = problem;
   const Index num_heads = query.num_heads;
   require(source.num_kv_heads() > 0 && num_heads % source.num_kv_heads() == 0, where,
-          "num_heads (" + std::to_string(num_heads) + ", of query) must be a multiple of num_kv_heads (" +
-              std::to_string(source.num_kv_heads()) + ", of key)");
+          [&] {
+            return "num_heads (" + std::to_string(num_heads) + ", of query) must be a multiple of num_kv_heads (" +
+                   std::to_string(source.num_kv_heads()) + ", of key)";
+          });
   require_shape(where, "query [num_heads, seqlen_q, head_dim]", {num_heads, query.rows, query.cols},
                 {num_heads, query.rows, source.head_dim()});
   require_shape(where, "out [num_heads, seqlen_q, head_dim_v]", {out.num_heads, out.rows, out.cols},

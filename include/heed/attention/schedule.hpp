@@ -23,6 +23,9 @@ inline constexpr Index split_size = 16 * page_size;
 /// partial results that are held at a time, whatever the lengths.
 inline constexpr Index max_partials = 64;
 
+/// Multiplications below which waking other threads costs more than they save: some 20 microseconds.
+inline constexpr Index min_parallel_work = Index{1} << 20;
+
 /// Query rows of a tile: enough that a page read from the L2 cache serves many FMAs, few enough that
 /// queries, scores and sums stay in that cache. A multiple of the register tile.
 constexpr Index tile_rows(Index head_dim, Index head_dim_v) {
@@ -36,12 +39,15 @@ struct Schedule {
   Index rows_per_tile = 0;
   Index num_tiles = 0;
   Index num_splits = 0;
+  Index work = 0;  // multiplications, were all keys visible
 
   explicit Schedule(std::span<const Problem<T, Source, Mask>> list) : problems(list) {
     const Source& first = *list.front().source;
     rows_per_tile = tile_rows(first.head_dim(), first.head_dim_v());
     for (const auto& problem : list) {
       num_tiles += tiles(problem);
+      work += problem.query.num_heads * problem.query.rows * problem.source->seqlen() *
+              (first.head_dim() + first.head_dim_v());
       num_splits = std::max(num_splits, (problem.source->seqlen() + split_size - 1) / split_size);
     }
   }
@@ -168,11 +174,12 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score, c
 /// Attention for a list of sequences whose shapes were checked. The problems share head_dim and
 /// head_dim_v.
 template <class T, class Source, class Mask, class Score>
-void run(std::span<const Problem<T, Source, Mask>> problems, const Score& score, const AnyExecutor& executor,
+void run(std::span<const Problem<T, Source, Mask>> problems, const Score& score, const AnyExecutor& given,
          Workspace& workspace) {
   if (problems.empty()) return;
   const Schedule<T, Source, Mask> schedule(problems);
   if (schedule.num_tiles == 0) return;
+  const AnyExecutor executor = schedule.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
   TaskMemory<T, Source, Mask> memory(workspace, schedule, executor);
   if (schedule.num_tiles < max_partials && schedule.num_splits > 1)
     run_splits(schedule, score, executor, memory);

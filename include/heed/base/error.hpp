@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "heed/base/index.hpp"
 
@@ -57,10 +58,17 @@ inline void require_shape(std::string_view where, std::string_view argument,
 }
 
 /// Throws ShapeError with a sentence of its own where a shape alone does not say what is wrong.
-inline void require(bool condition, std::string_view where, std::string_view sentence) {
+/// \param sentence  text, or a function that makes it; only called when it is needed, since a check that
+///                  passes must not allocate
+template <class Sentence>
+void require(bool condition, std::string_view where, const Sentence& sentence) {
   if (condition) return;
   std::string text = "heed::";
-  text.append(where).append(": ").append(sentence);
+  text.append(where).append(": ");
+  if constexpr (std::is_invocable_v<const Sentence&>)
+    text.append(sentence());
+  else
+    text.append(sentence);
   throw ShapeError(text);
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// How many bytes a cache of keys and values takes: formulas to size a machine with. Layer 4, public.
+/// How many bytes a cache of keys and values takes: formulas to size a machine with. Layer 4,
+/// public.
 ///
 /// What one token costs in one layer, at b bytes an element:
 ///
 ///     MHA   2 num_heads head_dim b         GQA   2 num_kv_heads head_dim b
 ///     MQA   2 head_dim b                   MLA   (latent_dim + rope_dim) b
 ///
-/// A whole model is a list of groups of layers that cache alike. Llama-3-8B in 16 bits, and how many
-/// conversations of 8192 tokens fit in 24 GiB beside the weights:
+/// A whole model is a list of groups of layers that cache alike. Llama-3-8B in 16 bits, and how
+/// many conversations of 8192 tokens fit in 24 GiB beside the weights:
 ///
 ///     constexpr heed::GroupedShape shape{
 ///         .model_dim = 4096, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128};
@@ -27,14 +28,16 @@
 
 namespace heed {
 
-/// How the elements of a cache are stored. A row is what one token adds to one matrix: a head's key, a
-/// head's value, or a latent.
+/// How the elements of a cache are stored. A row is what one token adds to one matrix: a head's
+/// key, a head's value, or a latent.
 struct KvElement {
   Index bits = 16;                ///< of one element
   Index scale_bytes_per_row = 0;  ///< the scales of a quantised row; float types have none
 
   /// Bytes of a row of `width` elements; a last byte that is not full counts whole.
-  constexpr Index row_bytes(Index width) const { return (width * bits + 7) / 8 + scale_bytes_per_row; }
+  constexpr Index row_bytes(Index width) const {
+    return (width * bits + 7) / 8 + scale_bytes_per_row;
+  }
 
   friend constexpr bool operator==(const KvElement&, const KvElement&) = default;
 };
@@ -43,27 +46,29 @@ struct KvElement {
 template <class T>
 inline constexpr KvElement kv_element{.bits = 8 * static_cast<Index>(sizeof(T))};
 
-/// Bytes that one token takes in one layer of MHA, GQA or MQA: a key and a value per key/value head.
-/// Every field of the shape but model_dim and num_heads must be known.
+/// Bytes that one token takes in one layer of MHA, GQA or MQA: a key and a value per key/value
+/// head. Every field of the shape but model_dim and num_heads must be known.
 ///
 /// Source: Shazeer 2019, arXiv:1911.02150, section 3; Ainslie et al. 2023, arXiv:2305.13245.
 constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& element) {
-  return shape.num_kv_heads * (element.row_bytes(shape.head_dim) + element.row_bytes(shape.head_dim_v));
+  return shape.num_kv_heads *
+         (element.row_bytes(shape.head_dim) + element.row_bytes(shape.head_dim_v));
 }
 
-/// Bytes that one token takes in one layer of MLA: the latent and the rotated key that all heads share,
-/// in one row. latent_dim and rope_dim must be known.
+/// Bytes that one token takes in one layer of MLA: the latent and the rotated key that all heads
+/// share, in one row. latent_dim and rope_dim must be known.
 ///
 /// Source: DeepSeek-V2 2024, arXiv:2405.04434, section 2.1.4 and table 1.
 constexpr Index kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
   return element.row_bytes(shape.latent_dim + shape.rope_dim);
 }
 
-/// Bytes that one token takes in one layer of MLA if the keys and values made from the latent are cached
-/// in its place, as implementations do that treat MLA as MHA: more than MHA itself, since each head's
-/// key carries its own copy of the rotated part.
+/// Bytes that one token takes in one layer of MLA if the keys and values made from the latent are
+/// cached in its place, as implementations do that treat MLA as MHA: more than MHA itself, since
+/// each head's key carries its own copy of the rotated part.
 constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
-  return shape.num_heads * (element.row_bytes(shape.head_dim()) + element.row_bytes(shape.head_dim_v));
+  return shape.num_heads *
+         (element.row_bytes(shape.head_dim()) + element.row_bytes(shape.head_dim_v));
 }
 
 /// Layers of a model that cache alike. A model with windows on some of its layers is a list of two.
@@ -98,13 +103,14 @@ constexpr Index kv_bytes(std::span<const KvLayers> model, Index context) {
   return bytes;
 }
 
-/// The same in whole pages, as a cache holds it. (A window that moves on token by token may touch one
-/// page more than it fills: its oldest page is given back only when the last token has left it.)
+/// The same in whole pages, as a cache holds it. (A window that moves on token by token may touch
+/// one page more than it fills: its oldest page is given back only when the last token has left
+/// it.)
 constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context) {
   Index bytes = 0;
   for (const KvLayers& layers : model)
-    bytes += layers.num_layers * layers.bytes_per_token *
-             round_up_to_pages(layers.tokens_held(context));
+    bytes +=
+        layers.num_layers * layers.bytes_per_token * round_up_to_pages(layers.tokens_held(context));
   return bytes;
 }
 

@@ -86,8 +86,9 @@ class KvCache {
   /// Forgets all tokens but the first `seqlen`: a rejected speculation.
   /// \throws ShapeError if there are not so many.
   void truncate(Index seqlen) {
-    detail::require(0 <= seqlen && seqlen <= seqlen_, "KvCache::truncate",
-                    "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) + " tokens");
+    detail::require(0 <= seqlen && seqlen <= seqlen_, "KvCache::truncate", [&] {
+      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) + " tokens";
+    });
     seqlen_ = seqlen;
   }
   /// Forgets all tokens; keeps the memory.

@@ -24,8 +24,18 @@ struct RmsNorm {
   T epsilon = T(1e-6);
   RmsNormGain gain = RmsNormGain::weight;
 
-  /// \param rows  [any, dim], normed in place
-  void apply(RowsView<T> rows) const {
+  /// \param heads  [any, any, dim]: rows, normed in place
+  void apply(HeadsView<T> heads) const {
+    for (Index head = 0; head < heads.num_heads; ++head) apply_rows(heads.head(head));
+  }
+
+  /// Throws ShapeError unless the weight is [dim].
+  void check(std::string_view where, std::string_view name, Index dim) const {
+    detail::require_shape(where, name, {std::ssize(weight)}, {dim});
+  }
+
+ private:
+  void apply_rows(RowsView<T> rows) const {
     using Row = Eigen::Array<T, 1, Eigen::Dynamic>;
     const Eigen::Map<const Row> factor(weight.data(), std::ssize(weight));
     const T offset = gain == RmsNormGain::one_plus_weight ? T{1} : T{0};
@@ -34,15 +44,6 @@ struct RmsNorm {
       const T mean_square = row.square().mean();
       row *= (factor + offset) / std::sqrt(mean_square + epsilon);
     }
-  }
-  /// Every row of every head.
-  void apply(HeadsView<T> heads) const {
-    for (Index head = 0; head < heads.num_heads; ++head) apply(heads.head(head));
-  }
-
-  /// Throws ShapeError unless the weight is [dim].
-  void check(std::string_view where, std::string_view name, Index dim) const {
-    detail::require_shape(where, name, {std::ssize(weight)}, {dim});
   }
 };
 
