@@ -187,21 +187,22 @@ bool values_finite(const PageView<T>& page, Index begin, Index end, Index vector
   return !std::isnan(simd::sum_lanes(sum));
 }
 
-/// partial = carry * partial + probabilities . values, touching no key that the row does not see.
+/// partial = carry * partial + probabilities . values, touching no key that the row does not see. The
+/// same operations in the same order as the product, so the same bits.
 template <class T, class Element>
 void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<Element>& page, Index rows,
                         Index vectors) {
-  for (Index r = 0; r < rows; ++r) {
-    T* const sum = scratch.partial.sum + r * scratch.partial.stride;
-    for (Index c = 0; c < vectors * simd::lanes<T>; ++c) {
-      T value = scratch.carry[r] * sum[c];
+  for (Index r = 0; r < rows; ++r)
+    for (Index v = 0; v < vectors; ++v) {
+      T* const to = scratch.partial.sum + r * scratch.partial.stride + v * simd::lanes<T>;
+      auto sum = simd::mul(simd::broadcast(scratch.carry[r]), simd::load(to));
       for (std::uint64_t bits = scratch.visible[r]; bits != 0; bits &= bits - 1) {
         const Index key = std::countr_zero(bits);
-        value = std::fma(scratch.scores[r * page_size + key], page.values[key * page.value_stride + c], value);
+        const auto value = simd::load(page.values + key * page.value_stride + v * simd::lanes<T>);
+        sum = simd::mul_add(simd::broadcast(scratch.scores[r * page_size + key]), value, sum);
       }
-      sum[c] = value;
+      simd::store(to, sum);
     }
-  }
 }
 
 /// The attention of a tile over the keys of one split: fills scratch.partial.

@@ -6,6 +6,7 @@
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "heed/layers/latent_projections.hpp"
+#include "heed/simd/gemm.hpp"
 
 namespace heed {
 
@@ -48,17 +49,6 @@ constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index 
 
 namespace detail {
 
-/// y = x W for the rows of one head.
-template <class T>
-void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
-  eigen_map(y).noalias() = eigen_map(x) * eigen_map(weight);
-}
-/// y = x W^T for the rows of one head.
-template <class T>
-void multiply_transposed(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
-  eigen_map(y).noalias() = eigen_map(x) * eigen_map(weight).transpose();
-}
-
 /// q_nope W_UK stands for q_nope . (W_UK c_KV): the up-projection moves from every cached token to the
 /// query, and W_UV likewise from every token to the result.
 template <class T, class Cache, class Mask, class Score>
@@ -71,7 +61,7 @@ void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query
   const auto folded = split_heads(scratch.take(n, shape.num_heads * width), shape.num_heads);
   const auto latent_out = split_heads(scratch.take(n, shape.num_heads * shape.latent_dim), shape.num_heads);
   options.executor.parallel_for(shape.num_heads, [&](Index head) {
-    multiply<T>(query.head(head).middle_cols(0, shape.nope_dim), layer.key_up(head),
+    simd::multiply<simd::Weight::in_out, T>(query.head(head).middle_cols(0, shape.nope_dim), layer.key_up(head),
                 folded.head(head).middle_cols(0, shape.latent_dim));
     for (Index row = 0; row < n; ++row)
       std::copy_n(query.row(head, row) + shape.nope_dim, shape.rope_dim, folded.row(head, row) + shape.latent_dim);
@@ -79,7 +69,7 @@ void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query
   attend(folded, cache, mask, score, latent_out,
          AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
   options.executor.parallel_for(shape.num_heads, [&](Index head) {
-    multiply_transposed<T>(latent_out.head(head), layer.value_up(head), heads.head(head));
+    simd::multiply<simd::Weight::out_in, T>(latent_out.head(head), layer.value_up(head), heads.head(head));
   });
 }
 
@@ -104,8 +94,8 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
     const Index count = std::min(most, shape.num_heads - begin);
     options.executor.parallel_for(count, [&](Index head) {
       const RowsView<const T> c_kv = layer.c_kv(latent);
-      multiply_transposed<T>(c_kv, layer.key_up(begin + head), key.head(head).middle_cols(0, shape.nope_dim));
-      multiply_transposed<T>(c_kv, layer.value_up(begin + head), value.head(head));
+      simd::multiply<simd::Weight::out_in, T>(c_kv, layer.key_up(begin + head), key.head(head).middle_cols(0, shape.nope_dim));
+      simd::multiply<simd::Weight::out_in, T>(c_kv, layer.value_up(begin + head), value.head(head));
       for (Index row = 0; row < m; ++row)
         std::copy_n(layer.k_rope(latent).row(row), shape.rope_dim, key.row(head, row) + shape.nope_dim);
     });

@@ -8,6 +8,7 @@
 
 #include "heed/base/executor.hpp"
 #include "heed/base/views.hpp"
+#include "heed/simd/gemm.hpp"
 
 namespace heed {
 
@@ -29,10 +30,10 @@ struct Linear {
     executor.parallel_for((out() + task_outputs - 1) / task_outputs, [&](Index task) {
       const Index begin = task * task_outputs;
       const Index count = std::min(task_outputs, out() - begin);
-      auto target = detail::eigen_map(y.middle_cols(begin, count));
-      target.noalias() = detail::eigen_map(x) * detail::eigen_map(weight.middle_rows(begin, count)).transpose();
+      const RowsView<T> target = y.middle_cols(begin, count);
+      simd::multiply<simd::Weight::out_in>(x, weight.middle_rows(begin, count), target);
       if (!bias.empty())
-        target.rowwise() += Eigen::Map<const Eigen::RowVector<T, Eigen::Dynamic>>(bias.data() + begin, count);
+        detail::eigen_map(target).rowwise() += Eigen::Map<const Eigen::RowVector<T, Eigen::Dynamic>>(bias.data() + begin, count);
     });
   }
 

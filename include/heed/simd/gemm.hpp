@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Eigen's matrix product on the calling thread alone. Layer 1, detail.
+#pragma once
+
+#include <Eigen/Core>
+
+#include "heed/base/views.hpp"
+
+namespace heed::simd {
+
+/// How the weight of a product lies.
+enum class Weight {
+  out_in,  ///< [out, in], as checkpoints store projections: y = x W^T
+  in_out,  ///< [in, out]: y = x W
+};
+
+/// y = x W^T or x W. \param x  [rows, in]; \param y  [rows, out], overwritten
+///
+/// What Eigen's operator* does, without its own OpenMP threads: who runs the tasks is the executor's
+/// business, and Eigen's split would make the bits depend on the number of threads. A single row takes
+/// another kernel than several do, and may be rounded differently. EIGEN_USE_BLAS works as usual.
+template <Weight layout, class T>
+void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
+  namespace ei = Eigen::internal;
+  constexpr auto order = layout == Weight::out_in ? Eigen::RowMajor : Eigen::ColMajor;
+  using Weights = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, order>;
+  const Eigen::Map<const Weights, 0, Eigen::OuterStride<>> w(weight.data, y.cols, x.cols,
+                                                             Eigen::OuterStride<>(weight.stride));
+  if (y.rows == 1) {
+    using Column = Eigen::Vector<T, Eigen::Dynamic>;
+    Eigen::Map<Column>(y.data, y.cols).noalias() = w * Eigen::Map<const Column>(x.data, x.cols);
+    return;
+  }
+  // Seen by columns, as Eigen's kernel sees it: y^T [out, rows] = W x^T.
+  heed::detail::eigen_map(y).setZero();
+  if (y.rows == 0 || y.cols == 0 || x.cols == 0) return;
+  ei::gemm_blocking_space<Eigen::ColMajor, T, T, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, 1, false> blocking(
+      y.cols, y.rows, x.cols, 1, true);
+  ei::general_matrix_matrix_product<Index, T, order, false, T, Eigen::ColMajor, false, Eigen::ColMajor, 1>::run(
+      y.cols, y.rows, x.cols, weight.data, weight.stride, x.data, x.stride, y.data, 1, y.stride, T{1}, blocking,
+      nullptr);
+}
+
+}  // namespace heed::simd
