@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The element types that the benchmark knows, by name.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "heed/cache/kv_bytes.hpp"
+#include "kv_memory/decode_case.hpp"
+
+namespace heed::bench {
+
+/// The type has a formula, but no cache of it can be filled.
+inline constexpr MakeDecodeCase formula_alone = nullptr;
+
+struct ElementType {
+  std::string_view name;
+  KvElement storage;
+  MakeDecodeCase make_case;
+};
+
+/// All of them; the first is what is measured unless another is asked for.
+std::span<const ElementType> element_types();
+
+}  // namespace heed::bench

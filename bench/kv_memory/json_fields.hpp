@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Fields of a model's config.json, under any of their names, with errors that say what is wrong.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "heed/base/index.hpp"
+
+namespace heed::bench {
+
+/// A config that cannot be read or understood. The message names the file and the field.
+class ConfigError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// One JSON object of a config and the file that it stands in. A field that is null counts as
+/// absent: hubs write both.
+class Fields {
+ public:
+  using Names = std::initializer_list<std::string_view>;
+
+  Fields(const nlohmann::json& object, std::string file)
+      : object_(&object), file_(std::move(file)) {}
+
+  [[noreturn]] void fail(const std::string& sentence) const {
+    throw ConfigError(file_ + ": " + sentence);
+  }
+
+  bool has(std::string_view name) const { return find({name}) != nullptr; }
+
+  /// The first of the names that is there, or a null pointer.
+  const nlohmann::json* find(Names names) const {
+    for (const std::string_view name : names)
+      if (const auto field = object_->find(name); field != object_->end() && !field->is_null())
+        return &*field;
+    return nullptr;
+  }
+
+  /// A whole number from `least` to 2^31 - 1, if one of the names is there.
+  std::optional<Index> count(Names names, Index least = 1) const {
+    const nlohmann::json* field = find(names);
+    if (field == nullptr) return std::nullopt;
+    constexpr std::int64_t most = 0x7FFFFFFF;
+    if (!field->is_number_integer() || *field < least || *field > most)
+      fail(std::string(present(names)) + " is " + field->dump() +
+           ", expected a whole number from " + std::to_string(least) + " to " +
+           std::to_string(most));
+    return field->get<Index>();
+  }
+
+  Index required_count(Names names) const {
+    if (const auto value = count(names)) return *value;
+    std::string text = "no field " + std::string(*names.begin());
+    for (auto name = names.begin() + 1; name != names.end(); ++name)
+      text += " or " + std::string(*name);
+    fail(text);
+  }
+
+  /// true or false; `absent` if the field is not there.
+  bool flag(std::string_view name, bool absent) const {
+    const nlohmann::json* field = find({name});
+    if (field == nullptr) return absent;
+    if (!field->is_boolean())
+      fail(std::string(name) + " is " + field->dump() + ", expected true or false");
+    return field->get<bool>();
+  }
+
+  /// The field as text; empty if it is not there.
+  std::string text(std::string_view name) const {
+    const nlohmann::json* field = find({name});
+    if (field == nullptr) return {};
+    if (!field->is_string()) fail(std::string(name) + " is " + field->dump() + ", expected a text");
+    return field->get<std::string>();
+  }
+
+ private:
+  std::string_view present(Names names) const {
+    for (const std::string_view name : names)
+      if (has(name)) return name;
+    return {};
+  }
+
+  const nlohmann::json* object_;
+  std::string file_;
+};
+
+}  // namespace heed::bench
