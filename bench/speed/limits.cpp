@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#include "speed/limits.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "heed/base/executor.hpp"
+#include "heed/base/workspace.hpp"
+#include "heed/base/views.hpp"
+#include "heed/simd/packet.hpp"
+
+namespace heed::bench {
+namespace {
+
+/// Seconds of the fastest of `repeats` runs of body(thread) on all threads.
+template <class Body>
+double fastest(Index num_threads, int repeats, const Body& body) {
+  const AnyExecutor executor = OpenMpExecutor{num_threads};
+  double best = 1e9;
+  for (int i = 0; i < repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    executor.parallel_for(num_threads, body);
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+
+volatile float sink;
+
+double fma_flops(Index num_threads) {
+  constexpr Index steps = 2'000'000;
+  constexpr int sums = 12;  // more than FMA ports times their latency, few enough for 16 registers
+  const double seconds = fastest(num_threads, 10, [](Index) {
+    simd::Packet<float> sum[sums];
+    for (int i = 0; i < sums; ++i) sum[i] = simd::broadcast(static_cast<float>(i));
+    const auto factor = simd::broadcast(0.999F), term = simd::broadcast(0.001F);
+    for (Index step = 0; step < steps; ++step) {
+#pragma GCC unroll 16
+      for (int i = 0; i < sums; ++i) sum[i] = simd::mul_add(sum[i], factor, term);
+    }
+    for (int i = 1; i < sums; ++i) sum[0] = simd::add(sum[0], sum[i]);
+    sink = simd::sum_lanes(sum[0]);
+  });
+  return static_cast<double>(num_threads * steps * sums * simd::lanes<float> * 2) / seconds;
+}
+
+/// Each thread reads its own share of `bytes`, `passes` times, in 4 streams.
+double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
+  const Index share = static_cast<Index>(bytes / sizeof(float)) / num_threads / 256 * 256;
+  const auto memory = heed::detail::make_aligned<float>(share * num_threads);
+  const AnyExecutor executor = OpenMpExecutor{num_threads};
+  executor.parallel_for(num_threads, [&](Index thread) { std::fill_n(memory.get() + thread * share, share, 1.0F); });
+  const double seconds = fastest(num_threads, repeats, [&](Index thread) {
+    constexpr Index streams = 4;
+    const float* const from = memory.get() + thread * share;
+    const Index length = share / streams;
+    simd::Packet<float> sum[streams];
+    for (auto& s : sum) s = simd::broadcast(0.0F);
+    for (int pass = 0; pass < passes; ++pass)
+      for (Index i = 0; i < length; i += simd::lanes<float>)
+        for (Index s = 0; s < streams; ++s) sum[s] = simd::add(sum[s], simd::load(from + s * length + i));
+    for (Index s = 1; s < streams; ++s) sum[0] = simd::add(sum[0], sum[s]);
+    sink = simd::sum_lanes(sum[0]);
+  });
+  return static_cast<double>(share * num_threads) * sizeof(float) * passes / seconds;
+}
+
+double eigen_gemm_flops(Index num_threads) {
+  constexpr Index n = 1024;
+  using Matrix = heed::detail::EigenRows<float>;
+  const Matrix a = Matrix::Random(n, n), b = Matrix::Random(n, n);
+  Matrix c(n, n);
+  Eigen::setNbThreads(static_cast<int>(num_threads));
+  double best = 1e9;
+  for (int i = 0; i < 8; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    c.noalias() = a * b;
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  sink = c(0, 0);
+  return 2.0 * n * n * n / best;
+}
+
+}  // namespace
+
+double cached_bytes() {
+  const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return bytes > 0 ? static_cast<double>(bytes) / 2 : 16.0 * (1 << 20);
+}
+
+Limits measure_limits(Index num_threads) {
+  return {.fma_flops = fma_flops(num_threads),
+          .dram_bytes = read_bytes(num_threads, 1.0 * (1 << 30), 1, 4),
+          .cache_bytes = read_bytes(num_threads, cached_bytes() / 2, 8, 10),
+          .eigen_gemm_flops = eigen_gemm_flops(num_threads)};
+}
+
+}  // namespace heed::bench
