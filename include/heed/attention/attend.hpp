@@ -19,11 +19,11 @@ namespace heed {
 /// What a call may be given beyond its operands. Every field may be left out.
 template <class T>
 struct AttendOptions {
-  RowsView<T> lse = {};               ///< [num_heads, seqlen_q], overwritten: log-sum-exp of the visible
-                                      ///< scores, natural log, without the sink; -inf for an empty row
-  std::span<const T> sinks = {};      ///< [num_heads]: one more score per head, in the denominator only
-  AnyExecutor executor = {};          ///< who runs the tasks
-  Workspace* workspace = nullptr;     ///< scratch to reuse; a call without one allocates its own
+  RowsView<T> lse = {};  ///< [num_heads, seqlen_q], overwritten: log-sum-exp of the visible
+                         ///< scores, natural log, without the sink; -inf for an empty row
+  std::span<const T> sinks = {};  ///< [num_heads]: one more score per head, in the denominator only
+  AnyExecutor executor = {};      ///< who runs the tasks
+  Workspace* workspace = nullptr;  ///< scratch to reuse; a call without one allocates its own
 };
 
 /// One sequence of a batch.
@@ -32,49 +32,56 @@ struct AttendSequence {
   HeadsView<const T> query;  ///< [num_heads, seqlen_q, head_dim]
   const Source* source;      ///< its keys and values; no two sequences need have the same length
   Mask mask;
-  HeadsView<T> out;          ///< [num_heads, seqlen_q, head_dim_v], overwritten
-  RowsView<T> lse = {};      ///< [num_heads, seqlen_q], overwritten, if wanted
+  HeadsView<T> out;      ///< [num_heads, seqlen_q, head_dim_v], overwritten
+  RowsView<T> lse = {};  ///< [num_heads, seqlen_q], overwritten, if wanted
 };
 
 namespace detail {
 
 template <class T, class Source, class Mask, class Score>
-void check_problem(std::string_view where, const Problem<T, Source, Mask>& problem, const Score& score) {
-  static_assert(std::floating_point<T>,
-                "heed: attention computes in float or double. Narrower elements belong in the cache, "
-                "which widens them page by page.");
-  static_assert(MaskPolicy<Mask>,
-                "heed: mask needs `KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept`, "
-                "or the members of PageMask (policy/mask.hpp). Pass CausalMask{}, or wrap a lambda in "
-                "CustomMask.");
-  static_assert(ScorePolicy<Score, T>,
-                "heed: score needs `apply<T>(packet, site)` and `check` (policy/score.hpp). Pass the "
-                "softmax scale as a number, or wrap a lambda in CustomScore.");
+void check_problem(std::string_view where, const Problem<T, Source, Mask>& problem,
+                   const Score& score) {
+  static_assert(
+      std::floating_point<T>,
+      "heed: attention computes in float or double. Narrower elements belong in the cache, "
+      "which widens them page by page.");
+  static_assert(
+      MaskPolicy<Mask>,
+      "heed: mask needs `KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept`, "
+      "or the members of PageMask (policy/mask.hpp). Pass CausalMask{}, or wrap a lambda in "
+      "CustomMask.");
+  static_assert(
+      ScorePolicy<Score, T>,
+      "heed: score needs `apply<T>(packet, site)` and `check` (policy/score.hpp). Pass the "
+      "softmax scale as a number, or wrap a lambda in CustomScore.");
   static_assert(std::same_as<typename Source::Element, T>,
                 "heed: the cache's elements must be the compute type.");
   const Source& source = *problem.source;
   const auto& [query, unused_source, unused_mask, out, lse, sinks, place] = problem;
   const Index num_heads = query.num_heads;
-  require(source.num_kv_heads() > 0 && num_heads % source.num_kv_heads() == 0, where,
-          [&] {
-            return "num_heads (" + std::to_string(num_heads) + ", of query) must be a multiple of num_kv_heads (" +
-                   std::to_string(source.num_kv_heads()) + ", of key)";
-          });
+  require(source.num_kv_heads() > 0 && num_heads % source.num_kv_heads() == 0, where, [&] {
+    return "num_heads (" + std::to_string(num_heads) +
+           ", of query) must be a multiple of num_kv_heads (" +
+           std::to_string(source.num_kv_heads()) + ", of key)";
+  });
   require_shape(where, "query [num_heads, seqlen_q, head_dim]", {num_heads, query.rows, query.cols},
                 {num_heads, query.rows, source.head_dim()});
   require_shape(where, "out [num_heads, seqlen_q, head_dim_v]", {out.num_heads, out.rows, out.cols},
                 {num_heads, query.rows, source.head_dim_v()});
   if (lse.data != nullptr)
-    require_shape(where, "lse [num_heads, seqlen_q]", {lse.rows, lse.cols}, {num_heads, query.rows});
+    require_shape(where, "lse [num_heads, seqlen_q]", {lse.rows, lse.cols},
+                  {num_heads, query.rows});
   if (!sinks.empty()) require_shape(where, "sinks [num_heads]", {std::ssize(sinks)}, {num_heads});
   if constexpr (!RangeMask<Mask>) problem.mask->check(where, place.total, problem.extent());
   score.check(where, place.total, problem.extent());
 }
 
 template <class T, class Source, class Mask, class Score>
-void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask, const Score& score,
-                HeadsView<T> out, const AttendOptions<T>& options, HeadPlace place) {
-  const Problem<T, Source, Mask> problem{query, &source, &mask, out, options.lse, options.sinks, place};
+void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask,
+                const Score& score, HeadsView<T> out, const AttendOptions<T>& options,
+                HeadPlace place) {
+  const Problem<T, Source, Mask> problem{query,       &source,       &mask, out,
+                                         options.lse, options.sinks, place};
   check_problem("attend", problem, score);
   Workspace local;
   run(std::span(&problem, 1), score, options.executor,
@@ -83,25 +90,27 @@ void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask
 
 }  // namespace detail
 
-/// out = softmax(mask(score(query key^T))) value, for every head; query head h attends with key/value
-/// head h / (num_heads / num_kv_heads).
+/// out = softmax(mask(score(query key^T))) value, for every head; query head h attends with
+/// key/value head h / (num_heads / num_kv_heads).
 ///
-/// \param query  [num_heads, seqlen_q, head_dim]: HeadsView, RowsView (one head) or a row-major Eigen
-///               matrix (one head)
+/// \param query  [num_heads, seqlen_q, head_dim]: a HeadsView; one head may be a RowsView or a
+///               row-major Eigen matrix
 /// \param key    [num_kv_heads, seqlen_kv, head_dim], likewise
 /// \param value  [num_kv_heads, seqlen_kv, head_dim_v], likewise
 /// \param mask   CausalMask{}, NoMask{}, ...: see policy/mask.hpp
-/// \param score  the softmax scale, usually 1/sqrt(head_dim), or a score policy: see policy/score.hpp
+/// \param score  the softmax scale, usually 1/sqrt(head_dim), or a policy: see policy/score.hpp
 /// \param out    [num_heads, seqlen_q, head_dim_v], overwritten; must not overlap an input
 ///
-/// A query that sees no key gets out = 0 and lse = -inf. A NaN or inf in an input reaches the rows that
-/// see it and no others.
+/// A query that sees no key gets out = 0 and lse = -inf. A NaN or inf in an input reaches the rows
+/// that see it and no others.
 /// \throws ShapeError naming the argument that does not fit, before anything is written.
 /// Cost: 2 (head_dim + head_dim_v) FLOPs per query head, query and visible key.
-/// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1; one pass as in Dao et al. 2022, arXiv:2205.14135.
+/// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1; one pass as in Dao et al. 2022,
+/// arXiv:2205.14135.
 template <class Query, class Key, class Value, class Mask, class Score, class Out>
-void attend(const Query& query, const Key& key, const Value& value, const Mask& mask, const Score& score,
-            Out&& out, const AttendOptions<detail::ViewElement<Out>>& options = {}) {
+void attend(const Query& query, const Key& key, const Value& value, const Mask& mask,
+            const Score& score, Out&& out,
+            const AttendOptions<detail::ViewElement<Out>>& options = {}) {
   using T = detail::ViewElement<Out>;
   const HeadsView<const T> keys(key);
   const HeadsView<const T> values(value);
@@ -116,23 +125,23 @@ void attend(const Query& query, const Key& key, const Value& value, const Mask& 
 /// The same, and the log-sum-exp of each row. \param lse  [num_heads, seqlen_q], overwritten
 template <class Query, class Key, class Value, class Mask, class Score, class Out, class Lse>
   requires std::convertible_to<Lse&&, RowsView<detail::ViewElement<Out>>>
-void attend(const Query& query, const Key& key, const Value& value, const Mask& mask, const Score& score,
-            Out&& out, Lse&& lse) {
+void attend(const Query& query, const Key& key, const Value& value, const Mask& mask,
+            const Score& score, Out&& out, Lse&& lse) {
   attend(query, key, value, mask, score, out, AttendOptions<detail::ViewElement<Out>>{.lse = lse});
 }
 
 /// The same with keys and values from a cache: prefill with many query rows, decode with one.
 /// \param source  a KvCache, or any PageSource (cache/page.hpp)
 template <class Query, PageSource Source, class Mask, class Score, class Out>
-void attend(const Query& query, const Source& source, const Mask& mask, const Score& score, Out&& out,
-            const AttendOptions<detail::ViewElement<Out>>& options = {}) {
+void attend(const Query& query, const Source& source, const Mask& mask, const Score& score,
+            Out&& out, const AttendOptions<detail::ViewElement<Out>>& options = {}) {
   using T = detail::ViewElement<Out>;
   detail::attend_one<T>(query, source, mask, detail::as_score_policy(score), out, options,
                         {.first = 0, .total = HeadsView<const T>(query).num_heads});
 }
 
-/// Attention for a ragged batch: every sequence has its own queries, keys and mask. The bits are those
-/// of one call per sequence.
+/// Attention for a ragged batch: every sequence has its own queries, keys and mask. The bits are
+/// those of one call per sequence.
 /// \param options  `lse` is not used here: each sequence has its own
 /// \throws ShapeError before anything is written.
 template <class T, class Source, class Mask, class Score>
@@ -143,7 +152,12 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
   problems.reserve(sequences.size());
   const Source& first = *sequences.front().source;
   for (const auto& sequence : sequences) {
-    problems.push_back({sequence.query, sequence.source, &sequence.mask, sequence.out, sequence.lse, options.sinks,
+    problems.push_back({sequence.query,
+                        sequence.source,
+                        &sequence.mask,
+                        sequence.out,
+                        sequence.lse,
+                        options.sinks,
                         {.first = 0, .total = sequence.query.num_heads}});
     detail::require_shape("attend_batch", "source [head_dim, head_dim_v]",
                           {sequence.source->head_dim(), sequence.source->head_dim_v()},
@@ -151,8 +165,9 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
     detail::check_problem("attend_batch", problems.back(), detail::as_score_policy(score));
   }
   Workspace local;
-  detail::run(std::span<const detail::Problem<T, Source, Mask>>(problems), detail::as_score_policy(score),
-              options.executor, options.workspace != nullptr ? *options.workspace : local);
+  detail::run(std::span<const detail::Problem<T, Source, Mask>>(problems),
+              detail::as_score_policy(score), options.executor,
+              options.workspace != nullptr ? *options.workspace : local);
 }
 
 }  // namespace heed

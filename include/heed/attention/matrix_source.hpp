@@ -11,8 +11,8 @@
 
 namespace heed::detail {
 
-/// Packs a page when it is asked for: keys are transposed to scratch; values are used where they lie
-/// if whole vectors can be read from their rows, and copied else.
+/// Packs a page when it is asked for: keys are transposed to scratch; values are used where they
+/// lie if whole vectors can be read from their rows, and copied else.
 template <class T>
 class MatrixSource {
  public:

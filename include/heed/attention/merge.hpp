@@ -8,24 +8,28 @@
 
 namespace heed {
 
-/// Merges partial results: if (out_a, lse_a) attended to some keys and (out_b, lse_b) to others, (out,
-/// lse) is what attending to both would have given. Associative and commutative up to rounding; an empty
-/// part (out = 0, lse = -inf) changes nothing. Parts must have been made without sinks.
+/// Merges partial results: if (out_a, lse_a) attended to some keys and (out_b, lse_b) to others,
+/// (out, lse) is what attending to both would have given. Associative and commutative up to
+/// rounding; an empty part (out = 0, lse = -inf) changes nothing. Parts must have been made without
+/// sinks.
 ///
-/// \param out_a, out_b  [num_heads, seqlen_q, head_dim_v]; \param lse_a, lse_b  [num_heads, seqlen_q]
+/// \param out_a, out_b  [num_heads, seqlen_q, head_dim_v]
+/// \param lse_a, lse_b  [num_heads, seqlen_q]
 /// \param out           [num_heads, seqlen_q, head_dim_v], overwritten; may be one of the inputs
 /// \param lse           [num_heads, seqlen_q], overwritten; may be one of the inputs
 /// \throws ShapeError before anything is written.
 /// Source: Dao et al. 2022, arXiv:2205.14135, section 3.1.
 template <class OutA, class LseA, class OutB, class LseB, class Out, class Lse>
-void merge(const OutA& out_a, const LseA& lse_a, const OutB& out_b, const LseB& lse_b, Out&& out, Lse&& lse) {
+void merge(const OutA& out_a, const LseA& lse_a, const OutB& out_b, const LseB& lse_b, Out&& out,
+           Lse&& lse) {
   using T = detail::ViewElement<Out>;
   const HeadsView<const T> a(out_a), b(out_b);
   const HeadsView<T> to(out);
   const RowsView<const T> a_lse(lse_a), b_lse(lse_b);
   const RowsView<T> to_lse(lse);
   const auto check_out = [&](std::string_view name, HeadsView<const T> view) {
-    detail::require_shape("merge", name, {view.num_heads, view.rows, view.cols}, {a.num_heads, a.rows, a.cols});
+    detail::require_shape("merge", name, {view.num_heads, view.rows, view.cols},
+                          {a.num_heads, a.rows, a.cols});
   };
   const auto check_lse = [&](std::string_view name, RowsView<const T> view) {
     detail::require_shape("merge", name, {view.rows, view.cols}, {a.num_heads, a.rows});
@@ -39,7 +43,9 @@ void merge(const OutA& out_a, const LseA& lse_a, const OutB& out_b, const LseB& 
   for (Index head = 0; head < a.num_heads; ++head)
     for (Index q_row = 0; q_row < a.rows; ++q_row) {
       // A finished part is a state whose sum is 1 at its log-sum-exp.
-      SoftmaxState<T> state{a_lse(head, q_row), a_lse(head, q_row) == -std::numeric_limits<T>::infinity() ? T{0} : T{1}};
+      SoftmaxState<T> state{
+          a_lse(head, q_row),
+          a_lse(head, q_row) == -std::numeric_limits<T>::infinity() ? T{0} : T{1}};
       const auto factors = state.merge({b_lse(head, q_row), T{1}});
       for (Index c = 0; c < a.cols; ++c) {
         const T sum = factors.self * a(head, q_row, c) + factors.other * b(head, q_row, c);

@@ -2,12 +2,13 @@
 /// \file
 /// How a call is cut into tasks, by its sizes alone. Layer 5, detail.
 ///
-///     few tiles (decode)     tiles x key splits run side by side, wave after wave; after each wave every
-///                            tile merges its partial results in the order of the keys
+///     few tiles (decode)     tiles x key splits run side by side, wave after wave; after each wave
+///                            every tile merges its partial results in the order of the keys
 ///     many tiles (prefill)   a task takes one tile through all its key splits, in the same order
 ///
-/// Keys are split at fixed positions of the sequence and merged in their order either way, so the bits
-/// of a row depend neither on the way nor on the threads, the batch, or the chunk the row came in.
+/// Keys are split at fixed positions of the sequence and merged in their order either way, so the
+/// bits of a row depend neither on the way nor on the threads, the batch, or the chunk the row came
+/// in.
 #pragma once
 
 #include "heed/attention/tile.hpp"
@@ -15,19 +16,20 @@
 
 namespace heed::detail {
 
-/// Keys per split: 16 pages. One row's split of a 128-wide head takes some 10 microseconds, enough to
-/// hide the cost of a task and of a merge; 8192 keys still give 8 tasks to a single head.
+/// Keys per split: 16 pages. One row's split of a 128-wide head takes some 10 microseconds, enough
+/// to hide the cost of a task and of a merge; 8192 keys still give 8 tasks to a single head.
 inline constexpr Index split_size = 16 * page_size;
 
 /// Fewer tiles than this are also split along the keys, so that many cores find work. Bounds the
 /// partial results that are held at a time, whatever the lengths.
 inline constexpr Index max_partials = 64;
 
-/// Multiplications below which waking other threads costs more than they save: some 20 microseconds.
+/// Multiplications below which waking other threads costs more than they save: some 20
+/// microseconds.
 inline constexpr Index min_parallel_work = Index{1} << 20;
 
-/// Query rows of a tile: enough that a page read from the L2 cache serves many FMAs, few enough that
-/// queries, scores and sums stay in that cache. A multiple of the register tile.
+/// Query rows of a tile: enough that a page read from the L2 cache serves many FMAs, few enough
+/// that queries, scores and sums stay in that cache. A multiple of the register tile.
 constexpr Index tile_rows(Index head_dim, Index head_dim_v) {
   return (head_dim + head_dim_v > 512 ? 8 : 16) * simd::max_tile_rows;
 }
@@ -67,15 +69,17 @@ struct Schedule {
     const Problem<T, Source, Mask>* problem = problems.data();
     for (; index >= tiles(*problem); ++problem) index -= tiles(*problem);
     const Index per_head = tiles_per_head(*problem);
-    // The last tiles of a causal prefill see the most keys; they go first, so that no thread is left
-    // with a long one at the end.
+    // The last tiles of a causal prefill see the most keys; they go first, so that no thread is
+    // left with a long one at the end.
     const Index in_head = per_head - 1 - index % per_head;
     const Index begin = in_head * rows_per_tile;
     return {problem, {index / per_head, begin, std::min(rows_per_tile, problem->rows() - begin)}};
   }
 };
 
-constexpr KeyRange split_range(Index split) { return {split * split_size, (split + 1) * split_size}; }
+constexpr KeyRange split_range(Index split) {
+  return {split * split_size, (split + 1) * split_size};
+}
 
 /// The working memory of a call: a block for each task that may run at one time.
 template <class T, class Source, class Mask>
@@ -84,11 +88,10 @@ struct TaskMemory {
   Index rows, head_dim, head_dim_v, page_scratch;
   std::size_t bytes;
 
-  TaskMemory(Workspace& space, const Schedule<T, Source, Mask>& schedule, const AnyExecutor& executor)
-      : workspace(space),
-        head_dim(schedule.problems.front().source->head_dim()),
-        head_dim_v(schedule.problems.front().source->head_dim_v()),
-        page_scratch(0) {
+  TaskMemory(Workspace& space, const Schedule<T, Source, Mask>& schedule,
+             const AnyExecutor& executor)
+      : workspace(space), head_dim(schedule.problems.front().source->head_dim()),
+        head_dim_v(schedule.problems.front().source->head_dim_v()), page_scratch(0) {
     Index most_rows = 1;
     for (const auto& problem : schedule.problems) {
       most_rows = std::max(most_rows, problem.rows());
@@ -110,8 +113,8 @@ struct TaskMemory {
 
 /// A task per tile.
 template <class T, class Source, class Mask, class Score>
-void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score, const AnyExecutor& executor,
-               TaskMemory<T, Source, Mask>& memory) {
+void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
+               const AnyExecutor& executor, TaskMemory<T, Source, Mask>& memory) {
   executor.parallel_for(schedule.num_tiles, [&](Index task) {
     const auto place = schedule.locate(task);
     const Problem<T, Source, Mask>& problem = *place.problem;
@@ -132,8 +135,8 @@ void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score, co
 
 /// A task per tile and key split, in waves of at most max_partials.
 template <class T, class Source, class Mask, class Score>
-void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score, const AnyExecutor& executor,
-                TaskMemory<T, Source, Mask>& memory) {
+void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
+                const AnyExecutor& executor, TaskMemory<T, Source, Mask>& memory) {
   const Index splits_per_wave = std::min(max_partials / schedule.num_tiles, schedule.num_splits);
   const Index rows = memory.rows;
   const Index width = simd::padded(memory.head_dim_v);
@@ -174,12 +177,13 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score, c
 /// Attention for a list of sequences whose shapes were checked. The problems share head_dim and
 /// head_dim_v.
 template <class T, class Source, class Mask, class Score>
-void run(std::span<const Problem<T, Source, Mask>> problems, const Score& score, const AnyExecutor& given,
-         Workspace& workspace) {
+void run(std::span<const Problem<T, Source, Mask>> problems, const Score& score,
+         const AnyExecutor& given, Workspace& workspace) {
   if (problems.empty()) return;
   const Schedule<T, Source, Mask> schedule(problems);
   if (schedule.num_tiles == 0) return;
-  const AnyExecutor executor = schedule.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
+  const AnyExecutor executor =
+      schedule.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
   TaskMemory<T, Source, Mask> memory(workspace, schedule, executor);
   if (schedule.num_tiles < max_partials && schedule.num_splits > 1)
     run_splits(schedule, score, executor, memory);

@@ -15,7 +15,8 @@
 
 namespace heed::detail {
 
-/// Where the heads of a call stand among the layer's: masks and scores count from the layer's first.
+/// Where the heads of a call stand among the layer's: masks and scores count from the layer's
+/// first.
 struct HeadPlace {
   Index first;
   Index total;
@@ -35,7 +36,8 @@ struct Problem {
   MaskExtent extent() const { return {query.rows, source->seqlen()}; }
   Index group_size() const { return query.num_heads / source->num_kv_heads(); }
   /// Rows that share a key/value head. Row r is position r / group_size of the group's head
-  /// r % group_size: neighbours in a tile are neighbours in the sequence, so a mask's edge is short.
+  /// r % group_size: neighbours in a tile are neighbours in the sequence, so a mask's edge is
+  /// short.
   Index rows() const { return query.rows * group_size(); }
   Index position(Index row) const { return row / group_size(); }
   Index head(Index kv_head, Index row) const { return kv_head * group_size() + row % group_size(); }
@@ -81,8 +83,8 @@ struct TileScratch {
   std::uint64_t* visible;  // [rows]
   Element* page;           // what the source needs to pack one
   Index query_stride;
-  Partial<T> partial;      // of one key split
-  Partial<T> total;        // of all splits so far
+  Partial<T> partial;  // of one key split
+  Partial<T> total;    // of all splits so far
 
   static std::size_t bytes(Index rows, Index head_dim, Index head_dim_v, Index page_scratch) {
     return carve(nullptr, rows, head_dim, head_dim_v, page_scratch, nullptr);
@@ -98,8 +100,8 @@ struct TileScratch {
     std::size_t used = 0;
     const auto part = [&]<class X>(Index count, X*) {
       const std::size_t at = used;
-      used += (static_cast<std::size_t>(count) * sizeof(X) + memory_alignment - 1) / memory_alignment *
-              memory_alignment;
+      used += (static_cast<std::size_t>(count) * sizeof(X) + memory_alignment - 1) /
+              memory_alignment * memory_alignment;
       return memory == nullptr ? nullptr : reinterpret_cast<X*>(memory + at);
     };
     const Index width = simd::padded(head_dim);
@@ -111,10 +113,11 @@ struct TileScratch {
     auto* const page = part(page_scratch, static_cast<Element*>(nullptr));
     Partial<T> partials[2];
     for (Partial<T>& p : partials)
-      p = {part(rows, static_cast<SoftmaxState<T>*>(nullptr)), part(rows * width_v, static_cast<T*>(nullptr)),
-           width_v};
+      p = {part(rows, static_cast<SoftmaxState<T>*>(nullptr)),
+           part(rows * width_v, static_cast<T*>(nullptr)), width_v};
     if (to != nullptr) {
-      to->query = query, to->scores = scores, to->carry = carry, to->visible = visible, to->page = page;
+      to->query = query, to->scores = scores, to->carry = carry, to->visible = visible,
+      to->page = page;
       to->query_stride = width, to->partial = partials[0], to->total = partials[1];
     }
     return used;
@@ -129,7 +132,8 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
   for (Index r = 0; r < tile.count; ++r) {
     const Index row = tile.begin + r;
     T* const to = scratch.query + r * scratch.query_stride;
-    std::copy_n(problem.query.row(problem.head(tile.kv_head, row), problem.position(row)), width, to);
+    std::copy_n(problem.query.row(problem.head(tile.kv_head, row), problem.position(row)), width,
+                to);
     std::fill(to + width, to + scratch.query_stride, T{0});
   }
 }
@@ -146,16 +150,17 @@ struct PageVisibility {
 };
 
 template <class T, class Source, class Mask>
-PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile, Index page_begin,
-                            std::uint64_t* visible) {
+PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile,
+                            Index page_begin, std::uint64_t* visible) {
   const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size();
   PageVisibility page;
   for (Index r = 0; r < tile.count; ++r) {
     const Index row = tile.begin + r;
     // All heads of a position see the same unless the mask says otherwise.
-    visible[r] = r > 0 && row % group != 0 ? visible[r - 1]
-                                           : mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
-                                                       problem.position(row), page_begin, problem.extent());
+    visible[r] = r > 0 && row % group != 0
+                     ? visible[r - 1]
+                     : mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
+                                 problem.position(row), page_begin, problem.extent());
     page.any |= visible[r];
     page.all &= visible[r];
   }
@@ -175,23 +180,24 @@ KeyRange tile_range(const Problem<T, Source, Mask>& problem, const Tile& tile, K
   return common;
 }
 
-/// Whether the values of keys [begin, end) of a page are finite: only then may a hidden key's value be
-/// multiplied by its probability of 0.
+/// Whether the values of keys [begin, end) of a page are finite: only then may a hidden key's value
+/// be multiplied by its probability of 0.
 template <class T>
 bool values_finite(const PageView<T>& page, Index begin, Index end, Index vectors) {
   const auto zero = simd::broadcast(T{0});
   auto sum = zero;
   for (Index key = begin; key < end; ++key)
     for (Index v = 0; v < vectors; ++v)
-      sum = simd::mul_add(simd::load(page.values + key * page.value_stride + v * simd::lanes<T>), zero, sum);
+      sum = simd::mul_add(simd::load(page.values + key * page.value_stride + v * simd::lanes<T>),
+                          zero, sum);
   return !std::isnan(simd::sum_lanes(sum));
 }
 
-/// partial = carry * partial + probabilities . values, touching no key that the row does not see. The
-/// same operations in the same order as the product, so the same bits.
+/// partial = carry * partial + probabilities . values, touching no key that the row does not see.
+/// The same operations in the same order as the product, so the same bits.
 template <class T, class Element>
-void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<Element>& page, Index rows,
-                        Index vectors) {
+void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<Element>& page,
+                        Index rows, Index vectors) {
   for (Index r = 0; r < rows; ++r)
     for (Index v = 0; v < vectors; ++v) {
       T* const to = scratch.partial.sum + r * scratch.partial.stride + v * simd::lanes<T>;
@@ -207,8 +213,8 @@ void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<E
 
 /// The attention of a tile over the keys of one split: fills scratch.partial.
 template <class T, class Source, class Mask, class Score, class Element>
-void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile, KeyRange split,
-           const TileScratch<T, Element>& scratch) {
+void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
+           KeyRange split, const TileScratch<T, Element>& scratch) {
   constexpr Index n = simd::lanes<T>;
   const Source& source = *problem.source;
   const Partial<T>& partial = scratch.partial;
@@ -239,10 +245,11 @@ void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Ti
       const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page_begin,
                            problem.extent()};
       T* const row_scores = scratch.scores + r * page_size;
-      scratch.carry[r] =
-          scratch.visible[r] == all_visible
-              ? softmax_step(row_scores, VectorRange{0, page_size / n}, all_visible, score, site, partial.state[r])
-              : softmax_step(row_scores, vectors, scratch.visible[r], score, site, partial.state[r]);
+      scratch.carry[r] = scratch.visible[r] == all_visible
+                             ? softmax_step(row_scores, VectorRange{0, page_size / n}, all_visible,
+                                            score, site, partial.state[r])
+                             : softmax_step(row_scores, vectors, scratch.visible[r], score, site,
+                                            partial.state[r]);
     }
 
     if (seen.edge() && !values_finite(page, seen.first(), seen.last(), value_vectors))

@@ -14,8 +14,9 @@
 
 namespace heed {
 
-/// An argument has a shape that does not fit the others. The message names the function, the argument
-/// with its axes, what was found and what was expected. Nothing has been written when it is thrown.
+/// An argument has a shape that does not fit the others. The message names the function, the
+/// argument with its axes, what was found and what was expected. Nothing has been written when it
+/// is thrown.
 class ShapeError : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;
@@ -58,8 +59,8 @@ inline void require_shape(std::string_view where, std::string_view argument,
 }
 
 /// Throws ShapeError with a sentence of its own where a shape alone does not say what is wrong.
-/// \param sentence  text, or a function that makes it; only called when it is needed, since a check that
-///                  passes must not allocate
+/// \param sentence  text, or a function that makes it: called only when it is needed, since a check
+///                  that passes must not allocate
 template <class Sentence>
 void require(bool condition, std::string_view where, const Sentence& sentence) {
   if (condition) return;

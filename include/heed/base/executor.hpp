@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Who runs the tasks of a call: the calling thread, OpenMP, or a pool of yours. Layer 0, extension.
+/// Who runs the tasks of a call: the calling thread, OpenMP, or a pool of yours. Layer 0,
+/// extension.
 ///
 /// The bits of a result never depend on the executor: work is cut by sizes alone.
 #pragma once
@@ -19,8 +20,8 @@
 
 namespace heed {
 
-/// An executor calls body(0) .. body(count - 1), in any order and on any threads, and returns when all
-/// are done; `concurrency` is the most bodies it ever runs at one time. For example, over TBB:
+/// An executor calls body(0) .. body(count - 1), in any order and on any threads, and returns when
+/// all are done; `concurrency` is the most bodies it ever runs at one time. For example, over TBB:
 ///
 ///     struct TbbExecutor {
 ///       heed::Index concurrency() const { return tbb::this_task_arena::max_concurrency(); }
@@ -72,23 +73,27 @@ class AnyExecutor {
   template <class E>
     requires(!std::same_as<std::remove_cvref_t<E>, AnyExecutor>)
   AnyExecutor(E executor) {  // NOLINT(*-explicit-*)
-    static_assert(Executor<E>,
-                  "heed: an executor needs `Index concurrency() const` and `void parallel_for(Index count, "
-                  "const Body& body) const`; see heed/base/executor.hpp for one in ten lines.");
+    static_assert(
+        Executor<E>,
+        "heed: an executor needs `Index concurrency() const` and `void parallel_for(Index count, "
+        "const Body& body) const`; see heed/base/executor.hpp for one in ten lines.");
     static_assert(sizeof(E) <= sizeof(storage_) && std::is_trivially_copyable_v<E>,
                   "heed: an executor is copied into each call; make it a small handle that holds a "
                   "pointer to your pool.");
     std::construct_at(reinterpret_cast<E*>(storage_), executor);
-    concurrency_ = [](const void* self) { return Index{static_cast<const E*>(self)->concurrency()}; };
+    concurrency_ = [](const void* self) {
+      return Index{static_cast<const E*>(self)->concurrency()};
+    };
     run_ = [](const void* self, Index count, const void* body, void (*call)(const void*, Index)) {
-      static_cast<const E*>(self)->parallel_for(count, [body, call](Index task) { call(body, task); });
+      static_cast<const E*>(self)->parallel_for(count,
+                                                [body, call](Index task) { call(body, task); });
     };
   }
 
   Index concurrency() const { return concurrency_(storage_); }
 
-  /// Runs body(0) .. body(count - 1). The first exception of a body is rethrown here when all are done:
-  /// it never crosses a thread's end, so nothing terminates the process.
+  /// Runs body(0) .. body(count - 1). The first exception of a body is rethrown here when all are
+  /// done: it never crosses a thread's end, so nothing terminates the process.
   template <class Body>
   void parallel_for(Index count, const Body& body) const {
     struct Guarded {

@@ -10,7 +10,8 @@ namespace heed {
 /// Counts, offsets, strides and token positions. Signed, as in Eigen.
 using Index = std::ptrdiff_t;
 
-/// In a shape or a template argument: this size is given at run time. The value is Eigen::Dynamic's.
+/// In a shape or a template argument: this size is given at run time. The value is
+/// Eigen::Dynamic's.
 inline constexpr Index dynamic = -1;
 
 /// Tokens per page of keys and values. 64 because one bit per token then fills one machine word (a

@@ -24,7 +24,10 @@ struct GroupedShape {
 /// The shape of multi-head attention: one key/value head per query head.
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
 constexpr GroupedShape multi_head(Index model_dim, Index num_heads, Index head_dim) {
-  return {.model_dim = model_dim, .num_heads = num_heads, .num_kv_heads = num_heads, .head_dim = head_dim};
+  return {.model_dim = model_dim,
+          .num_heads = num_heads,
+          .num_kv_heads = num_heads,
+          .head_dim = head_dim};
 }
 
 /// The shape of multi-query attention: one key/value head for all query heads.

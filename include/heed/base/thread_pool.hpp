@@ -16,7 +16,8 @@ namespace heed {
 /// Runs tasks on an Eigen::ThreadPool and on the calling thread.
 ///
 ///     Eigen::ThreadPool pool(3);
-///     heed::attend(query, key, value, mask, softmax_scale, out, {.executor = heed::ThreadPoolExecutor{&pool}});
+///     heed::attend(query, key, value, mask, softmax_scale, out,
+///                  {.executor = heed::ThreadPoolExecutor{&pool}});
 struct ThreadPoolExecutor {
   Eigen::ThreadPool* pool;
 

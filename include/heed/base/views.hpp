@@ -2,14 +2,15 @@
 /// \file
 /// Views of rows and of heads: a pointer, its shape and its strides as one value. Layer 0, public.
 ///
-/// Nothing is copied and nothing owned. The last axis is always contiguous. Row-major Eigen matrices,
-/// maps and blocks convert to views by themselves.
+/// Nothing is copied and nothing owned. The last axis is always contiguous. Row-major Eigen
+/// matrices, maps and blocks convert to views by themselves.
 #pragma once
 
-#include <Eigen/Core>
 #include <concepts>
 #include <span>
 #include <type_traits>
+
+#include <Eigen/Core>
 
 #include "heed/base/error.hpp"
 #include "heed/base/index.hpp"
@@ -18,7 +19,8 @@ namespace heed {
 namespace detail {
 
 template <class M>
-concept EigenDense = std::derived_from<std::remove_cvref_t<M>, Eigen::DenseBase<std::remove_cvref_t<M>>>;
+concept EigenDense =
+    std::derived_from<std::remove_cvref_t<M>, Eigen::DenseBase<std::remove_cvref_t<M>>>;
 
 /// The element a view of `M` points at: const if M, or what M maps, is const.
 template <detail::EigenDense M>
@@ -27,13 +29,15 @@ using EigenElement = std::remove_pointer_t<decltype(std::declval<M&>().data())>;
 template <class M>
 consteval void require_row_major() {
   using Plain = std::remove_cvref_t<M>;
-  static_assert(bool(Plain::Flags & Eigen::DirectAccessBit),
-                "heed: a view needs an Eigen object with memory behind it. Write the expression to a "
-                "matrix first: Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>.");
-  static_assert(bool(Plain::IsRowMajor) || !bool(Plain::Flags & Eigen::DirectAccessBit),
-                "heed: tokens are rows, so the matrix must be row-major. Write Eigen::Matrix<float, "
-                "Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> (a column-major one would need a "
-                "copy, which heed does not make behind your back).");
+  static_assert(
+      bool(Plain::Flags & Eigen::DirectAccessBit),
+      "heed: a view needs an Eigen object with memory behind it. Write the expression to a "
+      "matrix first: Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>.");
+  static_assert(
+      bool(Plain::IsRowMajor) || !bool(Plain::Flags & Eigen::DirectAccessBit),
+      "heed: tokens are rows, so the matrix must be row-major. Write Eigen::Matrix<float, "
+      "Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> (a column-major one would need a "
+      "copy, which heed does not make behind your back).");
 }
 
 }  // namespace detail
@@ -71,11 +75,13 @@ struct RowsView {
   RowsView(M&& matrix)  // NOLINT(*-explicit-*)
       : RowsView(matrix.data(), matrix.rows(), matrix.cols(), matrix.outerStride()) {
     detail::require_row_major<M>();
-    static_assert(std::is_convertible_v<detail::EigenElement<std::remove_reference_t<M>>*, T*>,
-                  "heed: the matrix has other elements than the view, or is const where heed writes.");
+    static_assert(
+        std::is_convertible_v<detail::EigenElement<std::remove_reference_t<M>>*, T*>,
+        "heed: the matrix has other elements than the view, or is const where heed writes.");
     if (matrix.cols() > 1 && matrix.innerStride() != 1)
-      detail::require(false, "RowsView", "the Eigen map has an inner stride other than 1; copy it to "
-                                         "a row-major matrix, or view a block of columns instead");
+      detail::require(false, "RowsView",
+                      "the Eigen map has an inner stride other than 1; copy it to "
+                      "a row-major matrix, or view a block of columns instead");
     if (rows <= 1) stride = cols;
   }
 
@@ -95,8 +101,8 @@ struct RowsView {
 /// A stack of matrices of one shape: [num_heads, rows, cols], element (h, r, c) at
 /// data[h * head_stride + r * row_stride + c].
 ///
-/// Both usual layouts fit: [seqlen, num_heads * head_dim], as projections write it (see `split_heads`),
-/// and [num_heads, seqlen, head_dim].
+/// Both usual layouts fit: [seqlen, num_heads * head_dim], as projections write it (see
+/// `split_heads`), and [num_heads, seqlen, head_dim].
 template <class T>
 struct HeadsView {
   T* data = nullptr;
@@ -138,7 +144,9 @@ struct HeadsView {
   constexpr RowsView<T> head(Index h) const noexcept {
     return {data + h * head_stride, rows, cols, row_stride};
   }
-  constexpr T* row(Index h, Index r) const noexcept { return data + h * head_stride + r * row_stride; }
+  constexpr T* row(Index h, Index r) const noexcept {
+    return data + h * head_stride + r * row_stride;
+  }
   constexpr T& operator()(Index h, Index r, Index c) const noexcept { return row(h, r)[c]; }
 
   /// Heads begin .. begin + count.
@@ -198,12 +206,13 @@ using ViewElement = std::remove_const_t<typename ViewElementOf<std::remove_cvref
 
 /// An Eigen map of a view, for the products that Eigen does.
 template <class T>
-using EigenRows = Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using EigenRows =
+    Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 template <class T>
 auto eigen_map(RowsView<T> view) {
   using Plain = std::conditional_t<std::is_const_v<T>, const EigenRows<T>, EigenRows<T>>;
   return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(view.data, view.rows, view.cols,
-                                                   Eigen::OuterStride<>(view.stride));
+                                                    Eigen::OuterStride<>(view.stride));
 }
 
 }  // namespace detail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Scratch memory that is kept between calls, so that a decode step allocates nothing. Layer 0, public.
+/// Scratch memory that is kept between calls, so that a decode step allocates nothing. Layer 0,
+/// public.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +34,8 @@ template <class T>
 AlignedArray<T> make_aligned(Index count) {
   static_assert(std::is_trivially_destructible_v<T>);
   const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-  return AlignedArray<T>(static_cast<T*>(::operator new(bytes, std::align_val_t{memory_alignment})));
+  return AlignedArray<T>(
+      static_cast<T*>(::operator new(bytes, std::align_val_t{memory_alignment})));
 }
 
 }  // namespace detail
@@ -78,18 +80,20 @@ class Workspace {
     // The smallest that is large enough, so that a large block stays for who needs it.
     auto best = free_.end();
     for (auto block = free_.begin(); block != free_.end(); ++block)
-      if (block->bytes >= bytes && (best == free_.end() || block->bytes < best->bytes)) best = block;
+      if (block->bytes >= bytes && (best == free_.end() || block->bytes < best->bytes))
+        best = block;
     if (best == free_.end()) return {this, make_block(bytes)};
     Block block = std::move(*best);
     free_.erase(best);
     return {this, std::move(block)};
   }
 
-  /// Makes `count` blocks of at least `bytes` ready, so that as many tasks can borrow one each at the
-  /// same time and none of them allocates.
+  /// Makes `count` blocks of at least `bytes` ready, so that as many tasks can borrow one each at
+  /// the same time and none of them allocates.
   void reserve(Index count, std::size_t bytes) {
     const std::lock_guard lock(mutex_);
-    auto ready = std::count_if(free_.begin(), free_.end(), [&](const Block& b) { return b.bytes >= bytes; });
+    auto ready =
+        std::count_if(free_.begin(), free_.end(), [&](const Block& b) { return b.bytes >= bytes; });
     for (; ready < count; ++ready) {
       Block block = make_block(bytes);
       free_.push_back(std::move(block));
@@ -116,7 +120,8 @@ class Workspace {
 
   /// One smaller free block is outgrown by the one about to be made.
   void drop_smaller_than(std::size_t bytes) {
-    const auto outgrown = std::find_if(free_.begin(), free_.end(), [&](const Block& b) { return 2 * b.bytes == bytes; });
+    const auto outgrown = std::find_if(free_.begin(), free_.end(),
+                                       [&](const Block& b) { return 2 * b.bytes == bytes; });
     if (outgrown == free_.end()) return;
     held_ -= outgrown->bytes;
     --blocks_;

@@ -18,13 +18,14 @@ namespace heed {
 /// \tparam Entry    what a token leaves behind: FullKv<...> or LatentKv<...>
 /// \tparam Element  float or double
 ///
-/// All memory is taken when it is made. Whatever throws leaves the cache as it was. Readers may share a
-/// cache; who changes it must be alone. Copies are explicit: `fork`.
+/// All memory is taken when it is made. Whatever throws leaves the cache as it was. Readers may
+/// share a cache; who changes it must be alone. Copies are explicit: `fork`.
 template <class Entry, class Element_ = float>
 class KvCache {
  public:
   using Element = Element_;
-  static_assert(std::floating_point<Element>, "heed: the cache's elements must be float or double.");
+  static_assert(std::floating_point<Element>,
+                "heed: the cache's elements must be float or double.");
   static constexpr KeyLayout key_layout = Entry::key_layout;
 
   /// An empty cache with room for `capacity` tokens.
@@ -35,8 +36,9 @@ class KvCache {
     pages_ = detail::make_aligned<Element>(num_pages(capacity) * page_stride());
   }
   KvCache(KvCache&& other) noexcept
-      : entry_(other.entry_), pages_(std::move(other.pages_)), capacity_(std::exchange(other.capacity_, 0)),
-        seqlen_(std::exchange(other.seqlen_, 0)), ready_pages_(std::exchange(other.ready_pages_, 0)) {}
+      : entry_(other.entry_), pages_(std::move(other.pages_)),
+        capacity_(std::exchange(other.capacity_, 0)), seqlen_(std::exchange(other.seqlen_, 0)),
+        ready_pages_(std::exchange(other.ready_pages_, 0)) {}
   KvCache& operator=(KvCache&& other) noexcept {
     entry_ = other.entry_;
     pages_ = std::move(other.pages_);
@@ -54,12 +56,15 @@ class KvCache {
     requires(!detail::is_latent<Entry>)
   {
     detail::require_shape("KvCache::append", "key [num_kv_heads, count, head_dim]",
-                          {key.num_heads, key.rows, key.cols}, {num_kv_heads(), key.rows, head_dim()});
+                          {key.num_heads, key.rows, key.cols},
+                          {num_kv_heads(), key.rows, head_dim()});
     detail::require_shape("KvCache::append", "value [num_kv_heads, count, head_dim_v]",
-                          {value.num_heads, value.rows, value.cols}, {num_kv_heads(), key.rows, head_dim_v()});
+                          {value.num_heads, value.rows, value.cols},
+                          {num_kv_heads(), key.rows, head_dim_v()});
     append_rows(key, value);
   }
-  /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim], rotated
+  /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim],
+  /// rotated
   /// \throws ShapeError, CapacityError
   void append(RowsView<const Element> c_kv, RowsView<const Element> k_rope)
     requires detail::is_latent<Entry>
@@ -107,7 +112,8 @@ class KvCache {
   std::size_t bytes() const noexcept {
     return static_cast<std::size_t>(num_pages(capacity_) * page_stride()) * sizeof(Element);
   }
-  /// Bytes a token takes by the formula: 2 num_kv_heads head_dim, or latent_dim + rope_dim, elements.
+  /// Bytes a token takes by the formula: 2 num_kv_heads head_dim, or latent_dim + rope_dim,
+  /// elements.
   std::size_t bytes_per_token() const noexcept {
     return static_cast<std::size_t>(entry_.elements_per_token()) * sizeof(Element);
   }
@@ -117,7 +123,9 @@ class KvCache {
     requires(!detail::is_latent<Entry>)
   {
     read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, head_dim(), out,
-         [](const PageView<Element>& page, Index slot, Index c) { return page.keys[c * page.key_stride + slot]; });
+         [](const PageView<Element>& page, Index slot, Index c) {
+           return page.keys[c * page.key_stride + slot];
+         });
   }
   /// Copies the values of a head back. \param out  [seqlen, head_dim_v], overwritten
   void read_value(Index kv_head, RowsView<Element> out) const
@@ -129,8 +137,8 @@ class KvCache {
   void read_latent(RowsView<Element> c_kv, RowsView<Element> k_rope) const
     requires detail::is_latent<Entry>
   {
-    detail::require_shape("KvCache::read_latent", "k_rope [seqlen, rope_dim]", {k_rope.rows, k_rope.cols},
-                          {seqlen_, entry_.rope_dim});
+    detail::require_shape("KvCache::read_latent", "k_rope [seqlen, rope_dim]",
+                          {k_rope.rows, k_rope.cols}, {seqlen_, entry_.rope_dim});
     read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, entry_.latent_dim, c_kv, value_at);
     read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, entry_.rope_dim, k_rope,
          [this](const PageView<Element>& page, Index slot, Index c) {
@@ -190,8 +198,8 @@ class KvCache {
   }
 
   template <class At>
-  void read(std::string_view where, std::string_view name, Index kv_head, Index width, RowsView<Element> out,
-            const At& at) const {
+  void read(std::string_view where, std::string_view name, Index kv_head, Index width,
+            RowsView<Element> out, const At& at) const {
     detail::require_shape(where, name, {out.rows, out.cols}, {seqlen_, width});
     detail::require(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head is out of range");
     for (Index token = 0; token < seqlen_; ++token) {

@@ -12,7 +12,8 @@
 
 namespace heed {
 
-/// Keys and values of every key/value head: MHA, GQA and MQA. 2 num_kv_heads head_dim elements a token.
+/// Keys and values of every key/value head: MHA, GQA and MQA. 2 num_kv_heads head_dim elements a
+/// token.
 ///
 /// Sizes are template arguments, or run-time fields where those are `dynamic`:
 ///
@@ -33,10 +34,10 @@ struct FullKv {
   /// Elements of one page of one head.
   Index page_elements() const noexcept { return page_size * (head_dim + simd::padded(head_dim_v)); }
   void check(std::string_view where) const {
-    detail::require_shape(where, "entry [num_kv_heads, head_dim, head_dim_v]",
-                          {num_kv_heads, head_dim, head_dim_v},
-                          {NumKvHeads == dynamic ? num_kv_heads : NumKvHeads,
-                           HeadDim == dynamic ? head_dim : HeadDim, HeadDimV == dynamic ? head_dim_v : HeadDimV});
+    detail::require_shape(
+        where, "entry [num_kv_heads, head_dim, head_dim_v]", {num_kv_heads, head_dim, head_dim_v},
+        {NumKvHeads == dynamic ? num_kv_heads : NumKvHeads, HeadDim == dynamic ? head_dim : HeadDim,
+         HeadDimV == dynamic ? head_dim_v : HeadDimV});
     detail::require(num_kv_heads > 0 && head_dim > 0 && head_dim_v > 0, where,
                     "the entry's sizes must be positive; those left dynamic are given at run time");
   }
@@ -47,7 +48,8 @@ struct FullKv {
   }
   /// Writes tokens from `slot` on: key [count, head_dim], value [count, head_dim_v].
   template <class Element>
-  void write(Element* page, Index slot, RowsView<const Element> key, RowsView<const Element> value) const {
+  void write(Element* page, Index slot, RowsView<const Element> key,
+             RowsView<const Element> value) const {
     simd::transpose(key, page + slot, page_size);
     Element* const values = page + page_size * head_dim;
     for (Index r = 0; r < value.rows; ++r)
@@ -57,8 +59,8 @@ struct FullKv {
 
 /// A latent and a rotated key that all heads share: MLA. latent_dim + rope_dim elements a token.
 ///
-/// A page holds rows [latent | rope | zeros], [page_size, latent_dim + rope_dim padded]: a row is the
-/// key, and its first latent_dim elements are the value. It is stored once.
+/// A page holds rows [latent | rope | zeros], [page_size, latent_dim + rope_dim padded]: a row is
+/// the key, and its first latent_dim elements are the value. It is stored once.
 template <Index LatentDim = dynamic, Index RopeDim = dynamic>
 struct LatentKv {
   Index latent_dim = LatentDim;
@@ -71,8 +73,9 @@ struct LatentKv {
   Index elements_per_token() const noexcept { return latent_dim + rope_dim; }
   Index page_elements() const noexcept { return page_size * row_stride(); }
   void check(std::string_view where) const {
-    detail::require_shape(where, "entry [latent_dim, rope_dim]", {latent_dim, rope_dim},
-                          {LatentDim == dynamic ? latent_dim : LatentDim, RopeDim == dynamic ? rope_dim : RopeDim});
+    detail::require_shape(
+        where, "entry [latent_dim, rope_dim]", {latent_dim, rope_dim},
+        {LatentDim == dynamic ? latent_dim : LatentDim, RopeDim == dynamic ? rope_dim : RopeDim});
     detail::require(latent_dim > 0 && rope_dim >= 0, where,
                     "the entry's sizes must be positive; those left dynamic are given at run time");
   }
@@ -83,7 +86,8 @@ struct LatentKv {
   }
   /// Writes tokens from `slot` on: c_kv [count, latent_dim], k_rope [count, rope_dim].
   template <class Element>
-  void write(Element* page, Index slot, RowsView<const Element> c_kv, RowsView<const Element> k_rope) const {
+  void write(Element* page, Index slot, RowsView<const Element> c_kv,
+             RowsView<const Element> k_rope) const {
     for (Index r = 0; r < c_kv.rows; ++r) {
       Element* const row = page + (slot + r) * row_stride();
       std::copy_n(c_kv.row(r), latent_dim, row);

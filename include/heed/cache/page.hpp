@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Where keys and values come from: pages of 64 tokens. Layer 4, extension. The one thing that caches
-/// and the attention kernel both know.
+/// Where keys and values come from: pages of 64 tokens. Layer 4, extension. The one thing that
+/// caches and the attention kernel both know.
 #pragma once
 
 #include <concepts>
@@ -12,15 +12,16 @@ namespace heed {
 
 /// How the keys of a page lie.
 enum class KeyLayout {
-  transposed,  ///< [head_dim, page_size]: vector lanes are tokens, so scores need no horizontal sums
+  transposed,  ///< [head_dim, page_size]: vector lanes are tokens, so scores need no horizontal
+               ///< sums
   row_major,   ///< [page_size, head_dim]: for latents, whose rows are key and value at once
 };
 
 /// The keys and values of one page, for one key/value head.
 ///
 /// Every row of values, and of row-major keys, may be read up to the next multiple of
-/// simd::row_padding; what row-major keys hold there is 0. Tokens beyond the sequence's end may hold
-/// any value.
+/// simd::row_padding; what row-major keys hold there is 0. Tokens beyond the sequence's end may
+/// hold any value.
 template <class Element>
 struct PageView {
   const Element* keys;    ///< [head_dim, key_stride = page_size], or [page_size, key_stride]
@@ -29,9 +30,10 @@ struct PageView {
   Index value_stride;     ///< elements from one token's values to the next
 };
 
-/// A source of pages: a cache, or matrices that are packed on the way. `page` is called from several
-/// threads at once. `scratch` has room for page_scratch() elements and belongs to the calling task;
-/// the view may point into it. Element is the type stored; what the kernel computes with is its own.
+/// A source of pages: a cache, or matrices that are packed on the way. `page` is called from
+/// several threads at once. `scratch` has room for page_scratch() elements and belongs to the
+/// calling task; the view may point into it. Element is the type stored; what the kernel computes
+/// with is its own.
 template <class S>
 concept PageSource =
     requires(const S& source, Index kv_head, Index page, typename S::Element* scratch) {

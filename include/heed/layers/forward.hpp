@@ -16,8 +16,8 @@ namespace heed {
 
 /// What a forward pass may be given beyond its operands. Every field may be left out.
 struct ForwardOptions {
-  /// [seqlen_q]: the position RoPE turns each row of x by. Left out, rows follow on the cache's tokens,
-  /// or start at 0 without a cache.
+  /// [seqlen_q]: the position RoPE turns each row of x by. Left out, rows follow on the cache's
+  /// tokens, or start at 0 without a cache.
   std::span<const Index> positions = {};
   /// [seqlen_kv]: the same for the memory of a cross-attention. Left out, it starts at 0.
   std::span<const Index> memory_positions = {};
@@ -58,15 +58,16 @@ struct BatchSequence {
 namespace detail {
 
 template <class T>
-void require_rows(std::string_view where, std::string_view argument, RowsView<const T> found, Index rows, Index cols) {
+void require_rows(std::string_view where, std::string_view argument, RowsView<const T> found,
+                  Index rows, Index cols) {
   require_shape(where, argument, {found.rows, found.cols}, {rows, cols});
 }
 
 /// The value a shape field must have: the fixed one, or what came at run time.
 constexpr Index fixed_or(Index fixed, Index given) { return fixed == dynamic ? given : fixed; }
 
-/// The positions of a batch: those of each sequence follow on its cache, or are given. Sequences are
-/// rotated one by one, since RoPE scalings may go by a sequence's length.
+/// The positions of a batch: those of each sequence follow on its cache, or are given. Sequences
+/// are rotated one by one, since RoPE scalings may go by a sequence's length.
 template <class Cache, class Mask>
 struct BatchPositions {
   std::span<const BatchSequence<Cache, Mask>> sequences;
@@ -108,7 +109,8 @@ template <class Cache>
 class AppendGuard {
  public:
   explicit AppendGuard(Cache& cache) : cache_(&cache), seqlen_(cache.seqlen()) {}
-  AppendGuard(AppendGuard&& other) noexcept : cache_(std::exchange(other.cache_, nullptr)), seqlen_(other.seqlen_) {}
+  AppendGuard(AppendGuard&& other) noexcept
+      : cache_(std::exchange(other.cache_, nullptr)), seqlen_(other.seqlen_) {}
   AppendGuard& operator=(AppendGuard&&) = delete;
   ~AppendGuard() {
     if (cache_ != nullptr) cache_->truncate(seqlen_);

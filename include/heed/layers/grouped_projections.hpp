@@ -20,23 +20,26 @@ struct GroupedWeights {
   Linear<T> key;    ///< [num_kv_heads * head_dim, model_dim]; in cross-attention the memory's width
   Linear<T> value;  ///< [num_kv_heads * head_dim_v, model_dim]; likewise
   Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]
-  std::optional<RmsNorm<T>> query_norm = {};  ///< of each query head, [head_dim], before RoPE (Qwen3, Gemma 3)
-  std::optional<RmsNorm<T>> key_norm = {};    ///< of each key head, [head_dim], before RoPE
-  std::span<const T> sinks = {};              ///< [num_heads]: attention sinks (gpt-oss), or empty
+  std::optional<RmsNorm<T>> query_norm =
+      {};  ///< of each query head, [head_dim], before RoPE (Qwen3, Gemma 3)
+  std::optional<RmsNorm<T>> key_norm = {};  ///< of each key head, [head_dim], before RoPE
+  std::span<const T> sinks = {};            ///< [num_heads]: attention sinks (gpt-oss), or empty
 };
 
-/// Queries, keys and values of an input: projected, normed and rotated. What GroupedQueryAttention does
-/// before it attends; there for who wants to attend by hand.
+/// Queries, keys and values of an input: projected, normed and rotated. What GroupedQueryAttention
+/// does before it attends; there for who wants to attend by hand.
 template <class T>
 class GroupedProjections {
  public:
   /// \throws ShapeError if a weight does not fit the shape, or the shape is not whole.
-  GroupedProjections(const GroupedShape& shape, const GroupedWeights<T>& weights, std::optional<Rope> rope)
+  GroupedProjections(const GroupedShape& shape, const GroupedWeights<T>& weights,
+                     std::optional<Rope> rope)
       : shape_(shape), weights_(weights), rope_(std::move(rope)) {
     constexpr auto where = "GroupedQueryAttention";
     const auto& [model_dim, num_heads, num_kv_heads, head_dim, head_dim_v] = shape_;
-    detail::require(model_dim > 0 && num_heads > 0 && num_kv_heads > 0 && head_dim > 0 && head_dim_v > 0, where,
-                    "every field of the shape must be positive; those left dynamic are given at run time");
+    detail::require(
+        model_dim > 0 && num_heads > 0 && num_kv_heads > 0 && head_dim > 0 && head_dim_v > 0, where,
+        "every field of the shape must be positive; those left dynamic are given at run time");
     detail::require(num_heads % num_kv_heads == 0, where,
                     "num_kv_heads (" + std::to_string(num_kv_heads) + ") must divide num_heads (" +
                         std::to_string(num_heads) + ")");
@@ -44,12 +47,15 @@ class GroupedProjections {
     weights_.key.check(where, "weights.key", key_width(), weights_.key.in());
     weights_.value.check(where, "weights.value", value_width(), weights_.value.in());
     weights_.out.check(where, "weights.out", model_dim, heads_width());
-    if (weights_.query_norm) weights_.query_norm->check(where, "weights.query_norm [head_dim]", head_dim);
+    if (weights_.query_norm)
+      weights_.query_norm->check(where, "weights.query_norm [head_dim]", head_dim);
     if (weights_.key_norm) weights_.key_norm->check(where, "weights.key_norm [head_dim]", head_dim);
     if (!weights_.sinks.empty())
-      detail::require_shape(where, "weights.sinks [num_heads]", {std::ssize(weights_.sinks)}, {num_heads});
+      detail::require_shape(where, "weights.sinks [num_heads]", {std::ssize(weights_.sinks)},
+                            {num_heads});
     if (rope_)
-      detail::require(rope_->options().rope_dim <= head_dim, where, "the rope's rope_dim exceeds head_dim");
+      detail::require(rope_->options().rope_dim <= head_dim, where,
+                      "the rope's rope_dim exceeds head_dim");
   }
 
   const GroupedShape& shape() const noexcept { return shape_; }
@@ -70,7 +76,8 @@ class GroupedProjections {
                      const AnyExecutor& executor = {}) const {
     constexpr auto where = "GroupedQueryAttention::project_query";
     detail::require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "query [seqlen_q, num_heads * head_dim]", query, x.rows, query_width());
+    detail::require_rows<T>(where, "query [seqlen_q, num_heads * head_dim]", query, x.rows,
+                            query_width());
     positions.check(where, x.rows);
     weights_.query.apply(x, query, executor);
     const HeadsView<T> heads = split_heads(query, shape_.num_heads);
@@ -84,15 +91,19 @@ class GroupedProjections {
   /// \param value        [seqlen_kv, num_kv_heads * head_dim_v], overwritten
   /// \throws ShapeError before anything is written.
   template <class Positions = RowPositions>
-  void project_key_value(RowsView<const T> key_input, RowsView<const T> value_input, RowsView<T> key,
-                         RowsView<T> value, const Positions& positions = {},
+  void project_key_value(RowsView<const T> key_input, RowsView<const T> value_input,
+                         RowsView<T> key, RowsView<T> value, const Positions& positions = {},
                          const AnyExecutor& executor = {}) const {
     constexpr auto where = "GroupedQueryAttention::project_key_value";
     const Index rows = key_input.rows;
-    detail::require_rows<T>(where, "key_input [seqlen_kv, in of weights.key]", key_input, rows, weights_.key.in());
-    detail::require_rows<T>(where, "value_input [seqlen_kv, in of weights.value]", value_input, rows, weights_.value.in());
-    detail::require_rows<T>(where, "key [seqlen_kv, num_kv_heads * head_dim]", key, rows, key_width());
-    detail::require_rows<T>(where, "value [seqlen_kv, num_kv_heads * head_dim_v]", value, rows, value_width());
+    detail::require_rows<T>(where, "key_input [seqlen_kv, in of weights.key]", key_input, rows,
+                            weights_.key.in());
+    detail::require_rows<T>(where, "value_input [seqlen_kv, in of weights.value]", value_input,
+                            rows, weights_.value.in());
+    detail::require_rows<T>(where, "key [seqlen_kv, num_kv_heads * head_dim]", key, rows,
+                            key_width());
+    detail::require_rows<T>(where, "value [seqlen_kv, num_kv_heads * head_dim_v]", value, rows,
+                            value_width());
     positions.check(where, rows);
     weights_.key.apply(key_input, key, executor);
     weights_.value.apply(value_input, value, executor);
@@ -103,7 +114,9 @@ class GroupedProjections {
 
  protected:
   /// Scratch elements of a pass, per row.
-  Index all_widths() const noexcept { return query_width() + key_width() + value_width() + heads_width(); }
+  Index all_widths() const noexcept {
+    return query_width() + key_width() + value_width() + heads_width();
+  }
   struct Scratch {
     RowsView<T> query, key, value, heads;
   };

@@ -10,36 +10,39 @@
 
 namespace heed {
 
-/// Attention in which num_heads query heads share num_kv_heads key/value heads: g = n is MHA, g = 1 MQA.
+/// Attention in which num_heads query heads share num_kv_heads key/value heads: g = n is MHA, g = 1
+/// MQA.
 ///
-///     constexpr heed::GroupedShape llama3{.model_dim = 4096, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128};
+///     constexpr heed::GroupedShape llama3{
+///         .model_dim = 4096, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128};
 ///     heed::GroupedQueryAttention<float, llama3> attention{weights, rope};
 ///     attention.forward(prompt, cache, heed::CausalMask{}, out);
 ///
 /// \tparam T      float or double
 /// \tparam fixed  the shape; fields left `dynamic` come with the constructor's shape
 ///
-/// | pass                                                 | keys and values                          |
-/// | ---------------------------------------------------- | ---------------------------------------- |
-/// | forward(x, cache, mask, out)                         | x's are appended, all in the cache are read: prefill, chunk, decode |
-/// | forward(x, mask, out)                                | x's own: training, encoders              |
-/// | forward_batch(x, sequences, score, out)              | as the first, for a ragged batch         |
-/// | forward_cross(x, key_input, value_input, mask, out)  | of a second input                        |
-/// | forward_cross(x, memory, mask, out)                  | of a second input that append_memory cached |
+/// | pass                                                | keys and values                       |
+/// | --------------------------------------------------- | ------------------------------------- |
+/// | forward(x, cache, mask, out)                        | x's are appended to those cached      |
+/// | forward(x, mask, out)                               | x's own: training, encoders           |
+/// | forward_batch(x, sequences, score, out)             | as the first, for a ragged batch      |
+/// | forward_cross(x, key_input, value_input, mask, out) | of a second input                     |
+/// | forward_cross(x, memory, mask, out)                 | of one that append_memory has cached  |
 ///
 /// A `score` may stand before `out`: a number for another softmax scale than 1/sqrt(head_dim), or a
-/// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten. A
-/// pass that throws (ShapeError, CapacityError) leaves cache and out as they were. Passes on different
-/// caches may run at the same time. Scratch is kept from pass to pass.
+/// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten.
+/// A pass that throws (ShapeError, CapacityError) leaves cache and out as they were. Passes on
+/// different caches may run at the same time. Scratch is kept from pass to pass.
 ///
-/// Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762, sections 3.2.2
-/// and 3.2.3; Shazeer 2019, arXiv:1911.02150.
+/// Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762, sections
+/// 3.2.2 and 3.2.3; Shazeer 2019, arXiv:1911.02150.
 template <class T, GroupedShape fixed = GroupedShape{}>
 class GroupedQueryAttention : public GroupedProjections<T> {
   static_assert(std::floating_point<T>, "heed: layers compute in float or double.");
-  static_assert(fixed.num_heads == dynamic || fixed.num_kv_heads == dynamic ||
-                    (fixed.num_kv_heads > 0 && fixed.num_heads % fixed.num_kv_heads == 0),
-                "heed: num_kv_heads must divide num_heads: every key/value head serves as many query heads.");
+  static_assert(
+      fixed.num_heads == dynamic || fixed.num_kv_heads == dynamic ||
+          (fixed.num_kv_heads > 0 && fixed.num_heads % fixed.num_kv_heads == 0),
+      "heed: num_kv_heads must divide num_heads: every key/value head serves as many query heads.");
   using Base = GroupedProjections<T>;
   using Base::rope_;
   using Base::shape_;
@@ -47,18 +50,20 @@ class GroupedQueryAttention : public GroupedProjections<T> {
 
  public:
   /// For a shape known at compile time. \throws ShapeError if a weight does not fit it.
-  explicit GroupedQueryAttention(const GroupedWeights<T>& weights, std::optional<Rope> rope = std::nullopt)
+  explicit GroupedQueryAttention(const GroupedWeights<T>& weights,
+                                 std::optional<Rope> rope = std::nullopt)
       : Base(fixed, weights, std::move(rope)) {}
   /// For a shape known at run time. \throws ShapeError if it contradicts `fixed` or a weight.
   GroupedQueryAttention(const GroupedShape& shape, const GroupedWeights<T>& weights,
                         std::optional<Rope> rope = std::nullopt)
       : Base(matching(shape), weights, std::move(rope)) {}
 
-  /// Appends the keys and values of x [seqlen_q, model_dim] to the cache, and attends to all it holds.
+  /// Appends the keys and values of x [seqlen_q, model_dim] to the cache, and attends to all it
+  /// holds.
   /// \param cache  KvCache<FullKv<...>, T>
   template <PageSource Cache, class Mask, class Score>
-  void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score, RowsView<T> out,
-               const ForwardOptions& options = {}) const {
+  void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
+               RowsView<T> out, const ForwardOptions& options = {}) const {
     constexpr auto where = "GroupedQueryAttention::forward";
     check_cache(where, cache);
     check_out(where, x, out);
@@ -89,15 +94,17 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     forward_cross(x, x, x, mask, score, out, options);
   }
   template <class Mask>
-  void forward(RowsView<const T> x, const Mask& mask, RowsView<T> out, const ForwardOptions& options = {}) const {
+  void forward(RowsView<const T> x, const Mask& mask, RowsView<T> out,
+               const ForwardOptions& options = {}) const {
     forward(x, mask, this->softmax_scale(), out, options);
   }
 
-  /// The sequences' rows of x follow one another; each sequence has its own cache and mask. Projections
-  /// run over all rows at once. `options.positions`, if given, are those of all rows.
+  /// The sequences' rows of x follow one another; each sequence has its own cache and mask.
+  /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
   template <class Cache, class Mask, class Score>
   void forward_batch(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
-                     const Score& score, RowsView<T> out, const ForwardOptions& options = {}) const {
+                     const Score& score, RowsView<T> out,
+                     const ForwardOptions& options = {}) const {
     constexpr auto where = "GroupedQueryAttention::forward_batch";
     check_out(where, x, out);
     Index rows = 0;
@@ -106,7 +113,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
       sequence.cache->require_room(sequence.seqlen);
       rows += sequence.seqlen;
     }
-    detail::require_shape(where, "x [sum of the sequences' seqlen, model_dim]", {x.rows, x.cols}, {rows, shape_.model_dim});
+    detail::require_shape(where, "x [sum of the sequences' seqlen, model_dim]", {x.rows, x.cols},
+                          {rows, shape_.model_dim});
 
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
     detail::Matrices<T> scratch(workspace_, rows * this->all_widths());
@@ -128,7 +136,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
       attends.push_back({own(query, shape_.num_heads), cache, mask, own(heads, shape_.num_heads)});
       begin += seqlen;
     }
-    attend_batch(std::span<const AttendSequence<T, Cache, Mask>>(attends), score, attend_options(options));
+    attend_batch(std::span<const AttendSequence<T, Cache, Mask>>(attends), score,
+                 attend_options(options));
     weights_.out.apply(heads, out, options.executor);
     for (auto& guard : guards) guard.keep();
   }
@@ -137,22 +146,25 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// \param key_input    [seqlen_kv, width of weights.key]
   /// \param value_input  [seqlen_kv, width of weights.value]; often the same rows
   template <class Mask, class Score>
-  void forward_cross(RowsView<const T> x, RowsView<const T> key_input, RowsView<const T> value_input,
-                     const Mask& mask, const Score& score, RowsView<T> out, const ForwardOptions& options = {}) const {
+  void forward_cross(RowsView<const T> x, RowsView<const T> key_input,
+                     RowsView<const T> value_input, const Mask& mask, const Score& score,
+                     RowsView<T> out, const ForwardOptions& options = {}) const {
     check_out("GroupedQueryAttention::forward_cross", x, out);
     const Index n = x.rows, m = key_input.rows;
     detail::Matrices<T> scratch(workspace_, std::max(n, m) * this->all_widths());
     const auto [query, key, value, heads] = this->take(scratch, n, m);
     this->project_query(x, query, RowPositions{options.positions}, options.executor);
-    this->project_key_value(key_input, value_input, key, value, RowPositions{options.memory_positions}, options.executor);
+    this->project_key_value(key_input, value_input, key, value,
+                            RowPositions{options.memory_positions}, options.executor);
     attend(split_heads(query, shape_.num_heads), split_heads(key, shape_.num_kv_heads),
-           split_heads(value, shape_.num_kv_heads), mask, score, split_heads(heads, shape_.num_heads),
-           attend_options(options));
+           split_heads(value, shape_.num_kv_heads), mask, score,
+           split_heads(heads, shape_.num_heads), attend_options(options));
     weights_.out.apply(heads, out, options.executor);
   }
   template <class Mask>
-  void forward_cross(RowsView<const T> x, RowsView<const T> key_input, RowsView<const T> value_input,
-                     const Mask& mask, RowsView<T> out, const ForwardOptions& options = {}) const {
+  void forward_cross(RowsView<const T> x, RowsView<const T> key_input,
+                     RowsView<const T> value_input, const Mask& mask, RowsView<T> out,
+                     const ForwardOptions& options = {}) const {
     forward_cross(x, key_input, value_input, mask, this->softmax_scale(), out, options);
   }
 
@@ -167,8 +179,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     const RowsView<T> query = scratch.take(x.rows, this->query_width());
     const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
     this->project_query(x, query, RowPositions{options.positions}, options.executor);
-    attend(split_heads(query, shape_.num_heads), memory, mask, score, split_heads(heads, shape_.num_heads),
-           attend_options(options));
+    attend(split_heads(query, shape_.num_heads), memory, mask, score,
+           split_heads(heads, shape_.num_heads), attend_options(options));
     weights_.out.apply(heads, out, options.executor);
   }
   template <PageSource Cache, class Mask>
@@ -185,7 +197,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     detail::Matrices<T> scratch(workspace_, key_input.rows * this->all_widths());
     const RowsView<T> key = scratch.take(key_input.rows, this->key_width());
     const RowsView<T> value = scratch.take(key_input.rows, this->value_width());
-    this->project_key_value(key_input, value_input, key, value, RowPositions{options.memory_positions, memory.seqlen()},
+    this->project_key_value(key_input, value_input, key, value,
+                            RowPositions{options.memory_positions, memory.seqlen()},
                             options.executor);
     memory.append(split_heads(key, shape_.num_kv_heads), split_heads(value, shape_.num_kv_heads));
   }
@@ -204,7 +217,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   template <class Cache>
   void check_cache(std::string_view where, const Cache& cache) const {
     static_assert(PageSource<Cache> && Cache::key_layout == KeyLayout::transposed,
-                  "heed: this layer caches keys and values: give it a KvCache<FullKv<num_kv_heads, head_dim>>.");
+                  "heed: this layer caches keys and values: give it a KvCache<FullKv<num_kv_heads, "
+                  "head_dim>>.");
     detail::require_shape(where, "cache [num_kv_heads, head_dim, head_dim_v]",
                           {cache.num_kv_heads(), cache.head_dim(), cache.head_dim_v()},
                           {shape_.num_kv_heads, shape_.head_dim, shape_.head_dim_v});

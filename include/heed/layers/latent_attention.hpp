@@ -14,22 +14,24 @@ namespace heed {
 /// number of queries.
 enum class MlaPath {
   automatic,  ///< whichever takes fewer FLOPs
-  absorbed,   ///< W_UK goes into the query and W_UV into the output; attention runs over the latents as
-              ///< MQA with heads latent_dim + rope_dim wide: decode
-  expanded,   ///< keys and values are made from the latents, then attention runs as MHA: long prefill
+  absorbed,  ///< W_UK goes into the query and W_UV into the output; attention runs over the latents
+             ///< as MQA with heads latent_dim + rope_dim wide: decode
+  expanded,  ///< keys and values are made from the latents, then attention runs as MHA: long
+             ///< prefill
 };
 
-/// What a pass of MultiHeadLatentAttention may be given beyond its operands. Every field may be left out.
+/// What a pass of MultiHeadLatentAttention may be given beyond its operands. Every field may be
+/// left out.
 struct LatentOptions {
-  /// [seqlen_q]: the position RoPE turns each row of x by. Left out, rows follow on the cache's tokens,
-  /// or start at 0 without a cache.
+  /// [seqlen_q]: the position RoPE turns each row of x by. Left out, rows follow on the cache's
+  /// tokens, or start at 0 without a cache.
   std::span<const Index> positions = {};
   AnyExecutor executor = {};
   MlaPath path = MlaPath::automatic;
 };
 
-/// FLOPs of either path for seqlen_q causal queries on seqlen_kv cached tokens, projections that both
-/// share left out. A pass takes the smaller one.
+/// FLOPs of either path for seqlen_q causal queries on seqlen_kv cached tokens, projections that
+/// both share left out. A pass takes the smaller one.
 constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
   const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
   const double pairs = n * m - n * (n - 1) / 2;
@@ -49,42 +51,46 @@ constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index 
 
 namespace detail {
 
-/// q_nope W_UK stands for q_nope . (W_UK c_KV): the up-projection moves from every cached token to the
-/// query, and W_UV likewise from every token to the result.
+/// q_nope W_UK stands for q_nope . (W_UK c_KV): the up-projection moves from every cached token to
+/// the query, and W_UV likewise from every token to the result.
 template <class T, class Cache, class Mask, class Score>
-void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query, const Cache& cache,
-                     const Mask& mask, const Score& score, HeadsView<T> heads, const LatentOptions& options,
-                     Workspace& workspace) {
+void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query,
+                     const Cache& cache, const Mask& mask, const Score& score, HeadsView<T> heads,
+                     const LatentOptions& options, Workspace& workspace) {
   const LatentShape& shape = layer.shape();
   const Index n = query.rows, width = layer.latent_width();
   Matrices<T> scratch(workspace, n * shape.num_heads * (width + shape.latent_dim));
   const auto folded = split_heads(scratch.take(n, shape.num_heads * width), shape.num_heads);
-  const auto latent_out = split_heads(scratch.take(n, shape.num_heads * shape.latent_dim), shape.num_heads);
+  const auto latent_out =
+      split_heads(scratch.take(n, shape.num_heads * shape.latent_dim), shape.num_heads);
   options.executor.parallel_for(shape.num_heads, [&](Index head) {
-    simd::multiply<simd::Weight::in_out, T>(query.head(head).middle_cols(0, shape.nope_dim), layer.key_up(head),
-                folded.head(head).middle_cols(0, shape.latent_dim));
+    simd::multiply<simd::Weight::in_out, T>(query.head(head).middle_cols(0, shape.nope_dim),
+                                            layer.key_up(head),
+                                            folded.head(head).middle_cols(0, shape.latent_dim));
     for (Index row = 0; row < n; ++row)
-      std::copy_n(query.row(head, row) + shape.nope_dim, shape.rope_dim, folded.row(head, row) + shape.latent_dim);
+      std::copy_n(query.row(head, row) + shape.nope_dim, shape.rope_dim,
+                  folded.row(head, row) + shape.latent_dim);
   });
   attend(folded, cache, mask, score, latent_out,
          AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
   options.executor.parallel_for(shape.num_heads, [&](Index head) {
-    simd::multiply<simd::Weight::out_in, T>(latent_out.head(head), layer.value_up(head), heads.head(head));
+    simd::multiply<simd::Weight::out_in, T>(latent_out.head(head), layer.value_up(head),
+                                            heads.head(head));
   });
 }
 
-/// Elements that expanded keys and values of some heads may take at a time (64 MiB of float); one head
-/// is the least.
+/// Elements that expanded keys and values of some heads may take at a time (64 MiB of float); one
+/// head is the least.
 inline constexpr Index expanded_elements = Index{16} << 20;
 
 template <class T, class Cache, class Mask, class Score>
-void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query, const Cache& cache,
-                     const Mask& mask, const Score& score, HeadsView<T> heads, const LatentOptions& options,
-                     Workspace& workspace) {
+void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query,
+                     const Cache& cache, const Mask& mask, const Score& score, HeadsView<T> heads,
+                     const LatentOptions& options, Workspace& workspace) {
   const LatentShape& shape = layer.shape();
   const Index m = cache.seqlen(), key_width = layer.head_dim(), value_width = shape.head_dim_v;
-  const Index most = std::clamp<Index>(expanded_elements / std::max<Index>(1, m * (key_width + value_width)), 1,
-                                       shape.num_heads);
+  const Index most = std::clamp<Index>(
+      expanded_elements / std::max<Index>(1, m * (key_width + value_width)), 1, shape.num_heads);
   Matrices<T> scratch(workspace, m * (layer.latent_width() + most * (key_width + value_width)));
   const RowsView<T> latent = scratch.take(m, layer.latent_width());
   const HeadsView<T> key = split_heads(scratch.take(m, most * key_width), most);
@@ -94,22 +100,25 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
     const Index count = std::min(most, shape.num_heads - begin);
     options.executor.parallel_for(count, [&](Index head) {
       const RowsView<const T> c_kv = layer.c_kv(latent);
-      simd::multiply<simd::Weight::out_in, T>(c_kv, layer.key_up(begin + head), key.head(head).middle_cols(0, shape.nope_dim));
+      simd::multiply<simd::Weight::out_in, T>(c_kv, layer.key_up(begin + head),
+                                              key.head(head).middle_cols(0, shape.nope_dim));
       simd::multiply<simd::Weight::out_in, T>(c_kv, layer.value_up(begin + head), value.head(head));
       for (Index row = 0; row < m; ++row)
-        std::copy_n(layer.k_rope(latent).row(row), shape.rope_dim, key.row(head, row) + shape.nope_dim);
+        std::copy_n(layer.k_rope(latent).row(row), shape.rope_dim,
+                    key.row(head, row) + shape.nope_dim);
     });
     const MatrixSource<T> source(key.middle_heads(0, count), value.middle_heads(0, count));
     attend_one<T>(query.middle_heads(begin, count), source, mask, as_score_policy(score),
-                  heads.middle_heads(begin, count), {.executor = options.executor, .workspace = &workspace},
+                  heads.middle_heads(begin, count),
+                  {.executor = options.executor, .workspace = &workspace},
                   {.first = begin, .total = shape.num_heads});
   }
 }
 
 template <class T, class Cache, class Mask, class Score>
 void attend_latent(const LatentProjections<T>& layer, HeadsView<const T> query, const Cache& cache,
-                   const Mask& mask, const Score& score, HeadsView<T> heads, const LatentOptions& options,
-                   Workspace& workspace) {
+                   const Mask& mask, const Score& score, HeadsView<T> heads,
+                   const LatentOptions& options, Workspace& workspace) {
   const bool absorb = options.path == MlaPath::absorbed ||
                       (options.path == MlaPath::automatic &&
                        absorbed_flops(layer.shape(), query.rows, cache.seqlen()) <=

@@ -16,39 +16,43 @@ namespace heed {
 /// Queries through a latent c_Q: W_DQ, a norm, W_UQ. DeepSeek's q_a_proj, q_a_layernorm, q_b_proj.
 template <class T>
 struct LatentQuery {
-  Linear<T> down;                      ///< [query_latent_dim, model_dim]
+  Linear<T> down;                       ///< [query_latent_dim, model_dim]
   std::optional<RmsNorm<T>> norm = {};  ///< [query_latent_dim]
-  Linear<T> up;                        ///< [num_heads * (nope_dim + rope_dim), query_latent_dim]
+  Linear<T> up;                         ///< [num_heads * (nope_dim + rope_dim), query_latent_dim]
 };
 
-/// Views of a layer's weights, [out, in] as checkpoints store them. The memory must outlive the layer.
+/// Views of a layer's weights, [out, in] as checkpoints store them. The memory must outlive the
+/// layer.
 template <class T>
 struct LatentWeights {
-  /// One projection, [num_heads * (nope_dim + rope_dim), model_dim], or two with a latent between them.
-  /// A head's rows are [nope | rope].
+  /// One projection, [num_heads * (nope_dim + rope_dim), model_dim], or two with a latent between
+  /// them. A head's rows are [nope | rope].
   std::variant<Linear<T>, LatentQuery<T>> query;
-  Linear<T> kv_down;                      ///< [latent_dim + rope_dim, model_dim]: W_DKV and W_KR; kv_a_proj_with_mqa
+  Linear<T> kv_down;  ///< [latent_dim + rope_dim, model_dim]: W_DKV and W_KR; kv_a_proj_with_mqa
   std::optional<RmsNorm<T>> kv_norm = {};  ///< of the latent, [latent_dim]; kv_a_layernorm
-  Linear<T> kv_up;                        ///< [num_heads * (nope_dim + head_dim_v), latent_dim], no bias: W_UK and
-                                          ///< W_UV, a head's rows are [nope | v]; kv_b_proj
-  Linear<T> out;                          ///< [model_dim, num_heads * head_dim_v]
+  Linear<T> kv_up;  ///< [num_heads * (nope_dim + head_dim_v), latent_dim], no bias: W_UK and
+                    ///< W_UV, a head's rows are [nope | v]; kv_b_proj
+  Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]
 };
 
-/// Queries and latents of an input: projected, normed and rotated. What MultiHeadLatentAttention does
-/// before it attends; there for who wants to attend by hand.
+/// Queries and latents of an input: projected, normed and rotated. What MultiHeadLatentAttention
+/// does before it attends; there for who wants to attend by hand.
 ///
 /// Source: DeepSeek-V2, arXiv:2405.04434, eq. 9 to 13 and 37 to 43.
 template <class T>
 class LatentProjections {
  public:
   /// \throws ShapeError if a weight does not fit the shape, or the shape is not whole.
-  LatentProjections(const LatentShape& shape, const LatentWeights<T>& weights, std::optional<Rope> rope)
+  LatentProjections(const LatentShape& shape, const LatentWeights<T>& weights,
+                    std::optional<Rope> rope)
       : shape_(shape), weights_(weights), rope_(std::move(rope)) {
     constexpr auto where = "MultiHeadLatentAttention";
-    const auto& [model_dim, num_heads, latent_dim, rope_dim, nope_dim, head_dim_v, query_latent_dim] = shape_;
-    detail::require(model_dim > 0 && num_heads > 0 && latent_dim > 0 && rope_dim >= 0 && nope_dim >= 0 &&
-                        head_dim_v > 0 && query_latent_dim >= 0 && head_dim() > 0,
-                    where, "every field of the shape must be known; those left dynamic are given at run time");
+    const auto& [model_dim, num_heads, latent_dim, rope_dim, nope_dim, head_dim_v,
+                 query_latent_dim] = shape_;
+    detail::require(
+        model_dim > 0 && num_heads > 0 && latent_dim > 0 && rope_dim >= 0 && nope_dim >= 0 &&
+            head_dim_v > 0 && query_latent_dim >= 0 && head_dim() > 0,
+        where, "every field of the shape must be known; those left dynamic are given at run time");
     if (const auto* direct = std::get_if<Linear<T>>(&weights_.query)) {
       detail::require(query_latent_dim == no_query_latent, where,
                       "the shape has a query_latent_dim, so weights.query must be a LatentQuery");
@@ -58,24 +62,28 @@ class LatentProjections {
       detail::require(query_latent_dim != no_query_latent, where,
                       "weights.query is a LatentQuery, so the shape needs its query_latent_dim");
       latent.down.check(where, "weights.query.down", query_latent_dim, model_dim);
-      if (latent.norm) latent.norm->check(where, "weights.query.norm [query_latent_dim]", query_latent_dim);
+      if (latent.norm)
+        latent.norm->check(where, "weights.query.norm [query_latent_dim]", query_latent_dim);
       latent.up.check(where, "weights.query.up", query_width(), query_latent_dim);
     }
     weights_.kv_down.check(where, "weights.kv_down", latent_dim + rope_dim, model_dim);
-    if (weights_.kv_norm) weights_.kv_norm->check(where, "weights.kv_norm [latent_dim]", latent_dim);
+    if (weights_.kv_norm)
+      weights_.kv_norm->check(where, "weights.kv_norm [latent_dim]", latent_dim);
     weights_.kv_up.check(where, "weights.kv_up", num_heads * (nope_dim + head_dim_v), latent_dim);
-    detail::require(weights_.kv_up.bias.empty(), where,
-                    "weights.kv_up must have no bias: absorbed into the query it would need another term");
+    detail::require(
+        weights_.kv_up.bias.empty(), where,
+        "weights.kv_up must have no bias: absorbed into the query it would need another term");
     weights_.out.check(where, "weights.out", model_dim, heads_width());
     if (rope_)
-      detail::require(rope_->options().rope_dim == rope_dim, where, "the rope's rope_dim must be the shape's");
+      detail::require(rope_->options().rope_dim == rope_dim, where,
+                      "the rope's rope_dim must be the shape's");
   }
 
   const LatentShape& shape() const noexcept { return shape_; }
   /// Width of a query and key head.
   Index head_dim() const noexcept { return shape_.nope_dim + shape_.rope_dim; }
-  /// What scores are multiplied by unless a pass says otherwise: 1/sqrt(nope_dim + rope_dim). YaRN as
-  /// DeepSeek uses it multiplies this by yarn_mscale squared.
+  /// What scores are multiplied by unless a pass says otherwise: 1/sqrt(nope_dim + rope_dim). YaRN
+  /// as DeepSeek uses it multiplies this by yarn_mscale squared.
   double softmax_scale() const { return 1 / std::sqrt(static_cast<double>(head_dim())); }
 
   Index query_width() const noexcept { return shape_.num_heads * head_dim(); }
@@ -83,14 +91,16 @@ class LatentProjections {
   Index heads_width() const noexcept { return shape_.num_heads * shape_.head_dim_v; }
 
   /// \param x      [seqlen_q, model_dim]
-  /// \param query  [seqlen_q, num_heads * (nope_dim + rope_dim)], overwritten; a head is [nope | rotated]
+  /// \param query  [seqlen_q, num_heads * (nope_dim + rope_dim)], overwritten; heads are
+  ///               [nope | rotated]
   /// \throws ShapeError before anything is written.
   template <class Positions = RowPositions>
   void project_query(RowsView<const T> x, RowsView<T> query, const Positions& positions = {},
                      const AnyExecutor& executor = {}) const {
     constexpr auto where = "MultiHeadLatentAttention::project_query";
     detail::require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "query [seqlen_q, num_heads * (nope_dim + rope_dim)]", query, x.rows, query_width());
+    detail::require_rows<T>(where, "query [seqlen_q, num_heads * (nope_dim + rope_dim)]", query,
+                            x.rows, query_width());
     positions.check(where, x.rows);
     if (const auto* direct = std::get_if<Linear<T>>(&weights_.query)) {
       direct->apply(x, query, executor);
@@ -102,19 +112,21 @@ class LatentProjections {
       if (latent.norm) latent.norm->apply(c_q);
       latent.up.apply(c_q, query, executor);
     }
-    positions.rotate(rope_, split_heads(query, shape_.num_heads).middle_cols(shape_.nope_dim, shape_.rope_dim));
+    positions.rotate(
+        rope_, split_heads(query, shape_.num_heads).middle_cols(shape_.nope_dim, shape_.rope_dim));
   }
 
   /// \param x       [seqlen_kv, model_dim]
-  /// \param latent  [seqlen_kv, latent_dim + rope_dim], overwritten: c_KV normed, k_rope rotated; the two
-  ///                parts a LatentKv cache holds
+  /// \param latent  [seqlen_kv, latent_dim + rope_dim], overwritten: c_KV normed, k_rope rotated;
+  ///                the two parts that a LatentKv cache holds
   /// \throws ShapeError before anything is written.
   template <class Positions = RowPositions>
   void project_latent(RowsView<const T> x, RowsView<T> latent, const Positions& positions = {},
                       const AnyExecutor& executor = {}) const {
     constexpr auto where = "MultiHeadLatentAttention::project_latent";
     detail::require_rows<T>(where, "x [seqlen_kv, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "latent [seqlen_kv, latent_dim + rope_dim]", latent, x.rows, latent_width());
+    detail::require_rows<T>(where, "latent [seqlen_kv, latent_dim + rope_dim]", latent, x.rows,
+                            latent_width());
     positions.check(where, x.rows);
     weights_.kv_down.apply(x, latent, executor);
     if (weights_.kv_norm) weights_.kv_norm->apply(c_kv(latent));
@@ -134,12 +146,13 @@ class LatentProjections {
   }
   /// W_UK of a head, [nope_dim, latent_dim].
   RowsView<const T> key_up(Index head) const {
-    return weights_.kv_up.weight.middle_rows(head * (shape_.nope_dim + shape_.head_dim_v), shape_.nope_dim);
+    return weights_.kv_up.weight.middle_rows(head * (shape_.nope_dim + shape_.head_dim_v),
+                                             shape_.nope_dim);
   }
   /// W_UV of a head, [head_dim_v, latent_dim].
   RowsView<const T> value_up(Index head) const {
-    return weights_.kv_up.weight.middle_rows(head * (shape_.nope_dim + shape_.head_dim_v) + shape_.nope_dim,
-                                             shape_.head_dim_v);
+    return weights_.kv_up.weight.middle_rows(
+        head * (shape_.nope_dim + shape_.head_dim_v) + shape_.nope_dim, shape_.head_dim_v);
   }
 
  protected:

@@ -22,8 +22,8 @@ struct Linear {
   Index out() const noexcept { return weight.rows; }
 
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
-  /// Eigen does the product. Outputs are cut into tasks by their number alone; the sum over `in` may be
-  /// rounded differently for another seqlen, since Eigen then takes another kernel.
+  /// Eigen does the product. Outputs are cut into tasks by their number alone; the sum over `in`
+  /// may be rounded differently for another seqlen, since Eigen then takes another kernel.
   void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
     // Outputs per task: wide enough that packing x again for each costs little.
     constexpr Index task_outputs = 256;
@@ -33,15 +33,19 @@ struct Linear {
       const RowsView<T> target = y.middle_cols(begin, count);
       simd::multiply<simd::Weight::out_in>(x, weight.middle_rows(begin, count), target);
       if (!bias.empty())
-        detail::eigen_map(target).rowwise() += Eigen::Map<const Eigen::RowVector<T, Eigen::Dynamic>>(bias.data() + begin, count);
+        detail::eigen_map(target).rowwise() +=
+            Eigen::Map<const Eigen::RowVector<T, Eigen::Dynamic>>(bias.data() + begin, count);
     });
   }
 
   /// Throws ShapeError unless the weight is [out, in] and the bias, if any, [out].
-  void check(std::string_view where, std::string_view name, Index expected_out, Index expected_in) const {
-    detail::require_shape(where, std::string(name) + ".weight [out, in]", {out(), in()}, {expected_out, expected_in});
+  void check(std::string_view where, std::string_view name, Index expected_out,
+             Index expected_in) const {
+    detail::require_shape(where, std::string(name) + ".weight [out, in]", {out(), in()},
+                          {expected_out, expected_in});
     if (!bias.empty())
-      detail::require_shape(where, std::string(name) + ".bias [out]", {std::ssize(bias)}, {expected_out});
+      detail::require_shape(where, std::string(name) + ".bias [out]", {std::ssize(bias)},
+                            {expected_out});
   }
 };
 

@@ -10,11 +10,11 @@
 
 namespace heed {
 
-/// Attention whose keys and values are made from a latent c_KV, which alone is cached, together with one
-/// rotated key for all heads.
+/// Attention whose keys and values are made from a latent c_KV, which alone is cached, together
+/// with one rotated key for all heads.
 ///
-///     constexpr heed::LatentShape v2_lite{.model_dim = 2048, .num_heads = 16, .latent_dim = 512, .rope_dim = 64,
-///                                         .nope_dim = 128, .head_dim_v = 128};
+///     constexpr heed::LatentShape v2_lite{.model_dim = 2048, .num_heads = 16, .latent_dim = 512,
+///                                         .rope_dim = 64, .nope_dim = 128, .head_dim_v = 128};
 ///     heed::MultiHeadLatentAttention<float, v2_lite> mla{weights, rope};
 ///     heed::KvCache<heed::LatentKv<512, 64>> cache{8192};
 ///     mla.forward(prompt, cache, heed::CausalMask{}, out);
@@ -22,13 +22,14 @@ namespace heed {
 /// \tparam T      float or double
 /// \tparam fixed  the shape; fields left `dynamic` come with the constructor's shape
 ///
-/// | pass                                    | keys and values                                             |
-/// | --------------------------------------- | ----------------------------------------------------------- |
-/// | forward(x, cache, mask, out)            | x's latents are appended, all in the cache are read         |
-/// | forward(x, mask, out)                   | x's own: training, encoders                                 |
-/// | forward_batch(x, sequences, score, out) | as the first, for a ragged batch                            |
+/// | pass                                    | keys and values made from the latents             |
+/// | --------------------------------------- | ------------------------------------------------- |
+/// | forward(x, cache, mask, out)            | x's are appended to those cached                  |
+/// | forward(x, mask, out)                   | x's own: training, encoders                       |
+/// | forward_batch(x, sequences, score, out) | as the first, for a ragged batch                  |
 ///
-/// A `score` may stand before `out`, and LatentOptions behind it. Otherwise as GroupedQueryAttention.
+/// A `score` may stand before `out`, and LatentOptions behind it. Otherwise as
+/// GroupedQueryAttention.
 ///
 /// Source: DeepSeek-V2 2024, arXiv:2405.04434, section 2.1.
 template <class T, LatentShape fixed = LatentShape{.query_latent_dim = dynamic}>
@@ -43,7 +44,8 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
 
  public:
   /// For a shape known at compile time. \throws ShapeError if a weight does not fit it.
-  explicit MultiHeadLatentAttention(const LatentWeights<T>& weights, std::optional<Rope> rope = std::nullopt)
+  explicit MultiHeadLatentAttention(const LatentWeights<T>& weights,
+                                    std::optional<Rope> rope = std::nullopt)
       : Base(fixed, weights, std::move(rope)) {}
   /// For a shape known at run time. \throws ShapeError if it contradicts `fixed` or a weight.
   MultiHeadLatentAttention(const LatentShape& shape, const LatentWeights<T>& weights,
@@ -53,8 +55,8 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   /// Appends the latents of x [seqlen_q, model_dim] to the cache, and attends to all it holds.
   /// \param cache  KvCache<LatentKv<...>, T>
   template <PageSource Cache, class Mask, class Score>
-  void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score, RowsView<T> out,
-               const LatentOptions& options = {}) const {
+  void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
+               RowsView<T> out, const LatentOptions& options = {}) const {
     constexpr auto where = "MultiHeadLatentAttention::forward";
     check_cache(where, cache);
     check_out(where, x, out);
@@ -68,8 +70,9 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     this->project_latent(x, latent, positions, options.executor);
     detail::AppendGuard<Cache> guard(cache);
     cache.append(this->c_kv(latent), this->k_rope(latent));
-    detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache), mask, score,
-                             split_heads(heads, shape_.num_heads), options, workspace_);
+    detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache),
+                             mask, score, split_heads(heads, shape_.num_heads), options,
+                             workspace_);
     weights_.out.apply(heads, out, options.executor);
     guard.keep();
   }
@@ -83,16 +86,18 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   template <class Mask, class Score>
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                const LatentOptions& options = {}) const {
-    KvCache<LatentKv<>, T> latents(x.rows, {.latent_dim = shape_.latent_dim, .rope_dim = shape_.rope_dim});
+    KvCache<LatentKv<>, T> latents(x.rows,
+                                   {.latent_dim = shape_.latent_dim, .rope_dim = shape_.rope_dim});
     forward(x, latents, mask, score, out, options);
   }
   template <class Mask>
-  void forward(RowsView<const T> x, const Mask& mask, RowsView<T> out, const LatentOptions& options = {}) const {
+  void forward(RowsView<const T> x, const Mask& mask, RowsView<T> out,
+               const LatentOptions& options = {}) const {
     forward(x, mask, this->softmax_scale(), out, options);
   }
 
-  /// The sequences' rows of x follow one another; each sequence has its own cache and mask. Projections
-  /// run over all rows at once. `options.positions`, if given, are those of all rows.
+  /// The sequences' rows of x follow one another; each sequence has its own cache and mask.
+  /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
   template <class Cache, class Mask, class Score>
   void forward_batch(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
                      const Score& score, RowsView<T> out, const LatentOptions& options = {}) const {
@@ -104,7 +109,8 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
       sequence.cache->require_room(sequence.seqlen);
       rows += sequence.seqlen;
     }
-    detail::require_shape(where, "x [sum of the sequences' seqlen, model_dim]", {x.rows, x.cols}, {rows, shape_.model_dim});
+    detail::require_shape(where, "x [sum of the sequences' seqlen, model_dim]", {x.rows, x.cols},
+                          {rows, shape_.model_dim});
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
     detail::Matrices<T> scratch(workspace_, rows * all_widths());
     const RowsView<T> query = scratch.take(rows, this->query_width());
@@ -117,10 +123,12 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     Index begin = 0;
     for (const auto& [seqlen, cache, mask] : sequences) {
       guards.emplace_back(*cache);
-      cache->append(this->c_kv(latent.middle_rows(begin, seqlen)), this->k_rope(latent.middle_rows(begin, seqlen)));
-      detail::attend_latent<T>(*this, split_heads(query.middle_rows(begin, seqlen), shape_.num_heads),
-                               std::as_const(*cache), mask, score,
-                               split_heads(heads.middle_rows(begin, seqlen), shape_.num_heads), options, workspace_);
+      cache->append(this->c_kv(latent.middle_rows(begin, seqlen)),
+                    this->k_rope(latent.middle_rows(begin, seqlen)));
+      detail::attend_latent<T>(
+          *this, split_heads(query.middle_rows(begin, seqlen), shape_.num_heads),
+          std::as_const(*cache), mask, score,
+          split_heads(heads.middle_rows(begin, seqlen), shape_.num_heads), options, workspace_);
       begin += seqlen;
     }
     weights_.out.apply(heads, out, options.executor);
@@ -132,9 +140,10 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     using detail::fixed_or;
     detail::require_shape(
         "MultiHeadLatentAttention",
-        "shape [model_dim, num_heads, latent_dim, rope_dim, nope_dim, head_dim_v, query_latent_dim]",
-        {given.model_dim, given.num_heads, given.latent_dim, given.rope_dim, given.nope_dim, given.head_dim_v,
-         given.query_latent_dim},
+        "shape [model_dim, num_heads, latent_dim, rope_dim, nope_dim, head_dim_v, "
+        "query_latent_dim]",
+        {given.model_dim, given.num_heads, given.latent_dim, given.rope_dim, given.nope_dim,
+         given.head_dim_v, given.query_latent_dim},
         {fixed_or(fixed.model_dim, given.model_dim), fixed_or(fixed.num_heads, given.num_heads),
          fixed_or(fixed.latent_dim, given.latent_dim), fixed_or(fixed.rope_dim, given.rope_dim),
          fixed_or(fixed.nope_dim, given.nope_dim), fixed_or(fixed.head_dim_v, given.head_dim_v),
@@ -143,9 +152,11 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   }
   template <class Cache>
   void check_cache(std::string_view where, const Cache& cache) const {
-    static_assert(PageSource<Cache> && Cache::key_layout == KeyLayout::row_major,
-                  "heed: this layer caches latents: give it a KvCache<LatentKv<latent_dim, rope_dim>>.");
-    detail::require_shape(where, "cache [latent_dim, latent_dim + rope_dim]", {cache.head_dim_v(), cache.head_dim()},
+    static_assert(
+        PageSource<Cache> && Cache::key_layout == KeyLayout::row_major,
+        "heed: this layer caches latents: give it a KvCache<LatentKv<latent_dim, rope_dim>>.");
+    detail::require_shape(where, "cache [latent_dim, latent_dim + rope_dim]",
+                          {cache.head_dim_v(), cache.head_dim()},
                           {shape_.latent_dim, this->latent_width()});
   }
   void check_out(std::string_view where, RowsView<const T> x, RowsView<const T> out) const {
@@ -153,7 +164,9 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     detail::require_rows<T>(where, "out [seqlen_q, model_dim]", out, x.rows, shape_.model_dim);
   }
   /// Scratch elements of a pass, per row.
-  Index all_widths() const noexcept { return this->query_width() + this->latent_width() + this->heads_width(); }
+  Index all_widths() const noexcept {
+    return this->query_width() + this->latent_width() + this->heads_width();
+  }
 };
 
 }  // namespace heed

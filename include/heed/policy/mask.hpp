@@ -2,21 +2,21 @@
 /// \file
 /// Masks: which keys a query may attend. Layer 2, extension. `true` always means *may attend*.
 ///
-/// | mask                    | a query at position p sees the keys k with                             |
-/// | ----------------------- | ---------------------------------------------------------------------- |
-/// | NoMask                  | all                                                                    |
-/// | CausalMask              | k <= p; the last query sees the last key (bottom-right)                |
-/// | TopLeftCausalMask       | k <= q_row; the first query sees the first key only                    |
-/// | SlidingWindowMask       | p - window_left <= k <= p                                              |
-/// | PrefixMask              | k < prefix_len, or k <= p                                              |
-/// | PaddingMask             | begin <= k < end                                                       |
-/// | DocumentMask            | document of k = document of the query        (mask_element.hpp)        |
-/// | DenseMask               | allowed(head, q_row, k)                      (mask_element.hpp)        |
-/// | CustomMask              | your lambda (p, k) is true                   (mask_element.hpp)        |
-/// | both(a, b, ...)         | every one of them                            (mask_element.hpp)        |
+/// | mask              | a query at position p sees the keys k with                             |
+/// | ----------------- | ---------------------------------------------------------------------- |
+/// | NoMask            | all                                                                    |
+/// | CausalMask        | k <= p; the last query sees the last key (bottom-right)                |
+/// | TopLeftCausalMask | k <= q_row; the first query sees the first key only                    |
+/// | SlidingWindowMask | p - window_left <= k <= p                                              |
+/// | PrefixMask        | k < prefix_len, or k <= p                                              |
+/// | PaddingMask       | begin <= k < end                                                       |
+/// | DocumentMask      | document of k = document of the query        (mask_element.hpp)        |
+/// | DenseMask         | allowed(head, q_row, k)                      (mask_element.hpp)        |
+/// | CustomMask        | your lambda (p, k) is true                   (mask_element.hpp)        |
+/// | both(a, b, ...)   | every one of them                            (mask_element.hpp)        |
 ///
-/// p is the query's position among the keys: seqlen_kv - seqlen_q + q_row. Through a cache that is the
-/// token's index in the sequence, in prefill as in decode.
+/// p is the query's position among the keys: seqlen_kv - seqlen_q + q_row. Through a cache that is
+/// the token's index in the sequence, in prefill as in decode.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,9 @@ struct MaskExtent {
   Index seqlen_kv = 0;
 
   /// Where query row `q_row` stands among the keys. Negative for rows before the first key.
-  constexpr Index query_position(Index q_row) const noexcept { return seqlen_kv - seqlen_q + q_row; }
+  constexpr Index query_position(Index q_row) const noexcept {
+    return seqlen_kv - seqlen_q + q_row;
+  }
 };
 
 /// The simple form of a mask: the keys a row sees are contiguous, and the same for all heads. The
@@ -54,11 +56,14 @@ concept RangeMask = requires(const M& mask, Index q_row, const MaskExtent& exten
 };
 
 /// The general form of a mask, a page at a time:
-///   `range(q_row, extent)`   a range outside of which the row sees nothing, so that pages are skipped;
-///   `bits(head, q_row, page_begin, extent)`   bit i tells whether the row sees key page_begin + i; bits
-///                            of keys outside `range`, or beyond the last key, are ignored;
-///   `varies_by_head()`       false if one row of bits serves all heads;
-///   `check(where, num_heads, extent)`   throws ShapeError if the mask's data do not fit.
+///
+///     range(q_row, extent)    outside of it the row sees nothing, so that pages are skipped
+///     bits(head, q_row, page_begin, extent)
+///                             bit i: the row sees key page_begin + i; bits of keys outside the
+///                             range, or beyond the last key, are ignored
+///     varies_by_head()        false if one row of bits serves all heads
+///     check(where, num_heads, extent)
+///                             throws ShapeError if the mask's data do not fit
 template <class M>
 concept PageMask = requires(const M& mask, Index head, Index row, const MaskExtent& extent) {
   { mask.range(row, extent) } noexcept -> std::same_as<KeyRange>;
@@ -87,8 +92,8 @@ struct CausalMask {
 /// The first query sees the first key only. With seqlen_q = 2 and seqlen_kv = 4:
 ///     1 0 0 0
 ///     1 1 0 0
-/// The same as CausalMask where both lengths are equal. It is not what a decode step means: there the
-/// only query would see only the first key.
+/// The same as CausalMask where both lengths are equal. It is not what a decode step means: there
+/// the only query would see only the first key.
 struct TopLeftCausalMask {
   KeyRange visible(Index q_row, const MaskExtent&) const noexcept { return {0, q_row + 1}; }
 };
@@ -98,8 +103,8 @@ struct TopLeftCausalMask {
 ///     1 1 0 0
 ///     0 1 1 0
 ///     0 0 1 1
-/// Source: Mistral 7B 2023, arXiv:2310.06825, whose config's `sliding_window` counts the query's own
-/// key: window_left = sliding_window - 1.
+/// Source: Mistral 7B 2023, arXiv:2310.06825, whose config's `sliding_window` counts the query's
+/// own key: window_left = sliding_window - 1.
 struct SlidingWindowMask {
   Index window_left;       ///< keys before the query's own that stay visible
   Index window_right = 0;  ///< keys after the query's own that are visible too
@@ -124,8 +129,8 @@ struct PrefixMask {
   }
 };
 
-/// One sequence of a padded batch: real keys are begin <= k < end. Left padding has begin > 0, right
-/// padding end < seqlen_kv. Not causal: both(CausalMask{}, PaddingMask{...}) is.
+/// One sequence of a padded batch: real keys are begin <= k < end. Left padding has begin > 0,
+/// right padding end < seqlen_kv. Not causal: both(CausalMask{}, PaddingMask{...}) is.
 struct PaddingMask {
   Index begin;
   Index end;

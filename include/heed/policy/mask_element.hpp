@@ -25,13 +25,13 @@ std::uint64_t gather_bits(Index page_begin, Index seqlen_kv, const Visible& visi
 }  // namespace detail
 
 /// Packed sequences: a query sees the keys of its own document, wherever they stand.
-/// \param query_documents  [seqlen_q], \param key_documents  [seqlen_kv]; ids, compared for equality
 struct DocumentMask {
-  std::span<const int> query_documents;
-  std::span<const int> key_documents;
+  std::span<const int> query_documents;  ///< [seqlen_q]: ids, compared for equality
+  std::span<const int> key_documents;    ///< [seqlen_kv]
 
   KeyRange range(Index, const MaskExtent& extent) const noexcept { return {0, extent.seqlen_kv}; }
-  std::uint64_t bits(Index, Index q_row, Index page_begin, const MaskExtent& extent) const noexcept {
+  std::uint64_t bits(Index, Index q_row, Index page_begin,
+                     const MaskExtent& extent) const noexcept {
     const int document = query_documents[static_cast<std::size_t>(q_row)];
     return detail::gather_bits(page_begin, extent.seqlen_kv, [&](Index k) {
       return key_documents[static_cast<std::size_t>(k)] == document;
@@ -51,7 +51,8 @@ struct DenseMask {
   HeadsView<const bool> allowed;
 
   KeyRange range(Index, const MaskExtent& extent) const noexcept { return {0, extent.seqlen_kv}; }
-  std::uint64_t bits(Index head, Index q_row, Index page_begin, const MaskExtent& extent) const noexcept {
+  std::uint64_t bits(Index head, Index q_row, Index page_begin,
+                     const MaskExtent& extent) const noexcept {
     const bool* row = allowed.row(varies_by_head() ? head : 0, q_row);
     return detail::gather_bits(page_begin, extent.seqlen_kv, [&](Index k) { return row[k]; });
   }
@@ -63,8 +64,8 @@ struct DenseMask {
   }
 };
 
-/// Your own rule: visible(query_position, key_position) -> bool, called for every pair of a page that
-/// is not skipped by another mask beside it. It must not throw.
+/// Your own rule: visible(query_position, key_position) -> bool, called for every pair of a page
+/// that is not skipped by another mask beside it. It must not throw.
 ///
 ///     CustomMask{[](Index query, Index key) { return key <= query && key % 2 == 0; }}
 template <class Visible>
@@ -75,7 +76,8 @@ struct CustomMask {
   explicit CustomMask(Visible visible) : visible_pair(std::move(visible)) {}
 
   KeyRange range(Index, const MaskExtent& extent) const noexcept { return {0, extent.seqlen_kv}; }
-  std::uint64_t bits(Index, Index q_row, Index page_begin, const MaskExtent& extent) const noexcept {
+  std::uint64_t bits(Index, Index q_row, Index page_begin,
+                     const MaskExtent& extent) const noexcept {
     const Index position = extent.query_position(q_row);
     return detail::gather_bits(page_begin, extent.seqlen_kv,
                                [&](Index k) { return bool(visible_pair(position, k)); });
@@ -91,10 +93,13 @@ struct Conjunction {
 
   KeyRange range(Index q_row, const MaskExtent& extent) const noexcept {
     KeyRange common{0, extent.seqlen_kv};
-    each([&](const auto& mask) { common = intersection(common, detail::mask_range(mask, q_row, extent)); });
+    each([&](const auto& mask) {
+      common = intersection(common, detail::mask_range(mask, q_row, extent));
+    });
     return common;
   }
-  std::uint64_t bits(Index head, Index q_row, Index page_begin, const MaskExtent& extent) const noexcept {
+  std::uint64_t bits(Index head, Index q_row, Index page_begin,
+                     const MaskExtent& extent) const noexcept {
     std::uint64_t common = ~std::uint64_t{0};
     each([&](const auto& mask) {
       if (common != 0) common &= detail::mask_bits(mask, head, q_row, page_begin, extent);
@@ -102,11 +107,13 @@ struct Conjunction {
     return common;
   }
   bool varies_by_head() const noexcept {
-    return std::apply([](const auto&... mask) { return (detail::varies_by_head(mask) || ...); }, masks);
+    return std::apply([](const auto&... mask) { return (detail::varies_by_head(mask) || ...); },
+                      masks);
   }
   void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
     each([&](const auto& mask) {
-      if constexpr (!RangeMask<std::remove_cvref_t<decltype(mask)>>) mask.check(where, num_heads, extent);
+      if constexpr (!RangeMask<std::remove_cvref_t<decltype(mask)>>)
+        mask.check(where, num_heads, extent);
     });
   }
 

@@ -37,16 +37,18 @@ struct ScoreSite {
 };
 
 /// A score policy maps a vector of scores of one row. `apply` takes and returns a simd::Packet<T>;
-/// `check` throws ShapeError if the policy's data do not fit the call. Lanes of hidden keys may hold
-/// anything, NaN included: what comes of them is ignored.
+/// `check` throws ShapeError if the policy's data do not fit the call. Lanes of hidden keys may
+/// hold anything, NaN included: what comes of them is ignored.
 template <class S, class T>
-concept ScorePolicy = requires(const S& score, const simd::Packet<T>& packet, const ScoreSite& site) {
-  { score.template apply<T>(packet, site) } -> std::same_as<simd::Packet<T>>;
-  score.check("where", site.head, site.extent);
-};
+concept ScorePolicy =
+    requires(const S& score, const simd::Packet<T>& packet, const ScoreSite& site) {
+      { score.template apply<T>(packet, site) } -> std::same_as<simd::Packet<T>>;
+      score.check("where", site.head, site.extent);
+    };
 
-/// score * factor. With factor = 1/sqrt(head_dim) the scores of unit-normal queries and keys have unit
-/// variance; unscaled, their standard deviation is sqrt(head_dim) and the softmax goes to one-hot.
+/// score * factor. With factor = 1/sqrt(head_dim) the scores of unit-normal queries and keys have
+/// unit variance; unscaled, their standard deviation is sqrt(head_dim) and the softmax goes to
+/// one-hot.
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1 and footnote 4.
 struct Scale {
   double factor;
@@ -69,7 +71,8 @@ struct Softcap {
     return simd::mul(bounded, simd::broadcast(static_cast<T>(cap)));
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
-    detail::require(cap > 0, where, "Softcap::cap must be positive; leave the policy out to have none");
+    detail::require(cap > 0, where,
+                    "Softcap::cap must be positive; leave the policy out to have none");
   }
 };
 
@@ -131,8 +134,9 @@ struct Bias {
   }
 };
 
-/// Your own function of one score: function(score, head, query_position, key_position) -> score. It is
-/// called for pairs that the mask hides, too; what it returns there is ignored. It must not throw.
+/// Your own function of one score: function(score, head, query_position, key_position) -> score. It
+/// is called for pairs that the mask hides, too; what it returns there is ignored. It must not
+/// throw.
 template <class Function>
 struct CustomScore {
   Function function;
@@ -159,7 +163,9 @@ struct ScoreChain {
 
   template <class T>
   simd::Packet<T> apply(simd::Packet<T> packet, const ScoreSite& site) const {
-    std::apply([&](const auto&... score) { ((packet = score.template apply<T>(packet, site)), ...); }, scores);
+    std::apply(
+        [&](const auto&... score) { ((packet = score.template apply<T>(packet, site)), ...); },
+        scores);
     return packet;
   }
   void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {

@@ -9,12 +9,13 @@
 
 namespace heed::simd {
 
-/// exp(x) for x <= 0, as a softmax needs it. Exactly 0 below the smallest normal number's logarithm,
-/// -inf included; NaN stays NaN; exp(0) is exactly 1.
+/// exp(x) for x <= 0, as a softmax needs it. Exactly 0 below the smallest normal number's
+/// logarithm, -inf included; NaN stays NaN; exp(0) is exactly 1.
 ///
-/// float: relative error below 1.5e-7 (1.3 units in the last place); tests/simd/exp_test.cpp measures it
-/// over every exponent. Range reduction x = n ln2 + r, then the Cephes library's polynomial on
-/// |r| <= ln2 / 2; 2^n is made in the exponent bits, and the rounding to n comes from adding 1.5 * 2^23,
+/// float: relative error below 1.5e-7 (1.3 units in the last place); tests/simd/exp_test.cpp
+/// measures it over every exponent. Range reduction x = n ln2 + r, then the Cephes library's
+/// polynomial on
+/// |r| <= ln2 / 2. 2^n is made in the exponent bits; the rounding to n comes from adding 1.5 * 2^23,
 /// whose unit in the last place is 1.
 /// double: Eigen's pexp.
 template <class T>
@@ -39,11 +40,12 @@ Packet<T> exp_nonpositive(const Packet<T>& x) {
     p = mul_add(p, mul(r, r), r);
     p = add(p, constant(1.0F));
     const auto exponent = ei::plogical_shift_left<23>(ei::preinterpret<Integers>(biased));
-    const auto two_to_n = ei::preinterpret<Packet<float>>(ei::padd(exponent, ei::pset1<Integers>(0x3F800000)));
+    const auto two_to_n =
+        ei::preinterpret<Packet<float>>(ei::padd(exponent, ei::pset1<Integers>(0x3F800000)));
     return zero_where_less(mul(p, two_to_n), x, constant(-87.3365447F));
   } else {
-    // Eigen's pexp clamps its argument, which would turn -inf and NaN into numbers: x - x brings the
-    // NaN back, and the limit makes the zero.
+    // Eigen's pexp clamps its argument, which would turn -inf and NaN into numbers: x - x brings
+    // the NaN back, and the limit makes the zero.
     const auto value = add(ei::pexp(x), sub(x, x));
     return zero_where_less(value, x, broadcast(T{-708.396418532264}));
   }

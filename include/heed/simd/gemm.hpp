@@ -17,9 +17,10 @@ enum class Weight {
 
 /// y = x W^T or x W. \param x  [rows, in]; \param y  [rows, out], overwritten
 ///
-/// What Eigen's operator* does, without its own OpenMP threads: who runs the tasks is the executor's
-/// business, and Eigen's split would make the bits depend on the number of threads. A single row takes
-/// another kernel than several do, and may be rounded differently. EIGEN_USE_BLAS works as usual.
+/// What Eigen's operator* does, without its own OpenMP threads: who runs the tasks is the
+/// executor's business, and Eigen's split would make the bits depend on the number of threads. A
+/// single row takes another kernel than several do, and may be rounded differently. EIGEN_USE_BLAS
+/// works as usual.
 template <Weight layout, class T>
 void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
   namespace ei = Eigen::internal;
@@ -35,11 +36,14 @@ void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
   // Seen by columns, as Eigen's kernel sees it: y^T [out, rows] = W x^T.
   heed::detail::eigen_map(y).setZero();
   if (y.rows == 0 || y.cols == 0 || x.cols == 0) return;
-  ei::gemm_blocking_space<Eigen::ColMajor, T, T, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, 1, false> blocking(
-      y.cols, y.rows, x.cols, 1, true);
-  ei::general_matrix_matrix_product<Index, T, order, false, T, Eigen::ColMajor, false, Eigen::ColMajor, 1>::run(
-      y.cols, y.rows, x.cols, weight.data, weight.stride, x.data, x.stride, y.data, 1, y.stride, T{1}, blocking,
-      nullptr);
+  ei::gemm_blocking_space<Eigen::ColMajor, T, T, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, 1,
+                          false>
+      blocking(y.cols, y.rows, x.cols, 1, true);
+  ei::general_matrix_matrix_product<Index, T, order, false, T, Eigen::ColMajor, false,
+                                    Eigen::ColMajor, 1>::run(y.cols, y.rows, x.cols, weight.data,
+                                                             weight.stride, x.data, x.stride,
+                                                             y.data, 1, y.stride, T{1}, blocking,
+                                                             nullptr);
 }
 
 }  // namespace heed::simd

@@ -6,9 +6,10 @@
 /// vector library is to rewrite it and nothing else.
 #pragma once
 
-#include <Eigen/Core>
 #include <cmath>
 #include <cstdint>
+
+#include <Eigen/Core>
 
 #include "heed/base/index.hpp"
 
@@ -22,7 +23,8 @@ using Packet = typename Eigen::internal::packet_traits<T>::type;
 template <class T>
 inline constexpr Index lanes = Eigen::internal::unpacket_traits<Packet<T>>::size;
 
-// g++ warns that a template argument's alignment attribute is dropped; Eigen's traits do not need it.
+// g++ warns that a template argument's alignment attribute is dropped; Eigen's traits do not need
+// it.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
@@ -41,18 +43,20 @@ using PacketSquare = Eigen::internal::PacketBlock<Packet<T>, static_cast<int>(la
 /// Vector registers of the target.
 inline constexpr int num_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
 
-/// Rows of values and of latents are padded to a multiple of this many elements, so that every load of
-/// a row is a whole vector. 16 floats are the widest vector there is and a cache line. It does not
-/// depend on the target, so neither does the layout of a cache.
+/// Rows of values and of latents are padded to a multiple of this many elements, so that every load
+/// of a row is a whole vector. 16 floats are the widest vector there is and a cache line. It does
+/// not depend on the target, so neither does the layout of a cache.
 inline constexpr Index row_padding = 16;
-constexpr Index padded(Index width) { return (width + row_padding - 1) / row_padding * row_padding; }
+constexpr Index padded(Index width) {
+  return (width + row_padding - 1) / row_padding * row_padding;
+}
 
 template <class T>
 Packet<T> load(const T* from) {
   return Eigen::internal::ploadu<Packet<T>>(from);
 }
-/// The same value, which g++ must keep in a register: it otherwise folds one load into each FMA that
-/// uses it, and the load ports become the limit. Clang does so by itself.
+/// The same value, which g++ must keep in a register: it otherwise folds one load into each FMA
+/// that uses it, and the load ports become the limit. Clang does so by itself.
 template <class P>
 P keep_in_register(P packet) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -110,8 +114,8 @@ P zero_where_less(const P& value, const P& a, const P& limit) {
   return Eigen::internal::pandnot(value, Eigen::internal::pcmp_lt(a, limit));
 }
 
-/// tanh of every lane by the standard library: softcapping is rare, and an approximation's error would
-/// be multiplied by the cap.
+/// tanh of every lane by the standard library: softcapping is rare, and an approximation's error
+/// would be multiplied by the cap.
 template <class T, class P>
 P tanh(const P& a) {
   T lane[lanes<T>];

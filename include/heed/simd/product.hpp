@@ -7,9 +7,9 @@
 ///     dot_product  out [rows, tokens] = left [rows, depth] . right [tokens, depth]^T
 ///                  scores with row-major latents, which serve as values too
 ///
-/// Every element of a result is summed in one fixed order, whatever tile computes it: over the depth
-/// from first to last (`product`), or lane by lane and then over the lanes (`dot_product`). So the bits
-/// of a row do not depend on the rows that happen to be beside it.
+/// Every element of a result is summed in one fixed order, whatever tile computes it: over the
+/// depth from first to last (`product`), or lane by lane and then over the lanes (`dot_product`).
+/// So the bits of a row do not depend on the rows that happen to be beside it.
 #pragma once
 
 #include <algorithm>
@@ -19,17 +19,19 @@
 
 namespace heed::simd {
 
-/// Rows of the largest tile. Six rows by two vectors keep 12 accumulators, 2 loads and a broadcast in
-/// 16 registers; six by four do so with 24 + 4 + 1 of 32. Two FMA ports of latency 4 need 8 or more
-/// independent sums, and 12 FMAs on 8 loads leave the load ports idle a third of the time.
+/// Rows of the largest tile. Six rows by two vectors keep 12 accumulators, 2 loads and a broadcast
+/// in 16 registers; six by four do so with 24 + 4 + 1 of 32. Two FMA ports of latency 4 need 8 or
+/// more independent sums, and 12 FMAs on 8 loads leave the load ports idle a third of the time.
 inline constexpr int max_tile_rows = 6;
 
 namespace detail {
 
-/// Vectors beside each other in a tile of so many rows: few rows take many, to have enough sums. Each
-/// vector needs a sum per row and a register to be loaded to; two registers stay free for the broadcast
-/// and the compiler. A single row needs no loads of its own (they fold into the FMA).
-constexpr int tile_vectors(int rows) { return rows == 1 ? 8 : std::min((num_registers - 2) / (rows + 1), 8); }
+/// Vectors beside each other in a tile of so many rows: few rows take many, to have enough sums.
+/// Each vector needs a sum per row and a register to be loaded to; two registers stay free for the
+/// broadcast and the compiler. A single row needs no loads of its own (they fold into the FMA).
+constexpr int tile_vectors(int rows) {
+  return rows == 1 ? 8 : std::min((num_registers - 2) / (rows + 1), 8);
+}
 
 /// What a tile does with the result that is there.
 struct Overwrite {
@@ -51,7 +53,8 @@ void product_tile(const T* left, Index left_stride, const T* right, Index right_
   constexpr Index n = lanes<T>;
   Packet<T> sum[Rows][Vectors];
   for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v) sum[r][v] = start.start(out + r * out_stride + v * n, first_row + r);
+    for (int v = 0; v < Vectors; ++v)
+      sum[r][v] = start.start(out + r * out_stride + v * n, first_row + r);
   for (Index k = 0; k < depth; ++k) {
     Packet<T> column[Vectors];
     for (int v = 0; v < Vectors; ++v) {
@@ -75,8 +78,8 @@ void with_constant(int value, const F& f) {
   }(std::make_integer_sequence<int, Max>{});
 }
 
-/// All columns of `tiles` tiles of `Rows` rows each. Column strips are the outer loop: a strip of the
-/// page stays in the L1 cache while the rows pass by.
+/// All columns of `tiles` tiles of `Rows` rows each. Column strips are the outer loop: a strip of
+/// the page stays in the L1 cache while the rows pass by.
 template <int Rows, class T, class Start>
 void product_rows(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
                   T* out, Index out_stride, Index vectors, Index tiles, const Start& start,
@@ -85,9 +88,9 @@ void product_rows(const T* left, Index left_stride, const T* right, Index right_
   const auto strip = [&](Index v, auto width) {
     for (Index tile = 0; tile < tiles; ++tile) {
       const Index r = tile * Rows;
-      product_tile<Rows, decltype(width)::value>(left + r * left_stride, left_stride, right + v * lanes<T>,
-                                                 right_stride, depth, out + r * out_stride + v * lanes<T>,
-                                                 out_stride, start, first_row + r);
+      product_tile<Rows, decltype(width)::value>(
+          left + r * left_stride, left_stride, right + v * lanes<T>, right_stride, depth,
+          out + r * out_stride + v * lanes<T>, out_stride, start, first_row + r);
     }
   };
   Index v = 0;
@@ -97,16 +100,17 @@ void product_rows(const T* left, Index left_stride, const T* right, Index right_
 }
 
 template <class T, class Start>
-void product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth, T* out,
-             Index out_stride, Index rows, Index vectors, const Start& start) {
+void product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
+             T* out, Index out_stride, Index rows, Index vectors, const Start& start) {
   const Index tiles = rows / max_tile_rows;
   if (tiles > 0)
-    product_rows<max_tile_rows>(left, left_stride, right, right_stride, depth, out, out_stride, vectors,
-                                tiles, start, 0);
+    product_rows<max_tile_rows>(left, left_stride, right, right_stride, depth, out, out_stride,
+                                vectors, tiles, start, 0);
   const Index r = tiles * max_tile_rows;
   with_constant<max_tile_rows - 1>(static_cast<int>(rows - r), [&](auto rest) {
-    product_rows<decltype(rest)::value>(left + r * left_stride, left_stride, right, right_stride, depth,
-                                        out + r * out_stride, out_stride, vectors, Index{1}, start, r);
+    product_rows<decltype(rest)::value>(left + r * left_stride, left_stride, right, right_stride,
+                                        depth, out + r * out_stride, out_stride, vectors, Index{1},
+                                        start, r);
   });
 }
 
@@ -114,16 +118,17 @@ void product(const T* left, Index left_stride, const T* right, Index right_strid
 
 /// out = left . right, for `rows` rows and `vectors` whole vectors of columns.
 template <class T>
-void product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth, T* out,
-             Index out_stride, Index rows, Index vectors) {
+void product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
+             T* out, Index out_stride, Index rows, Index vectors) {
   detail::product(left, left_stride, right, right_stride, depth, out, out_stride, rows, vectors,
                   detail::Overwrite{});
 }
 
 /// out = carry * out + left . right, with one factor per row.
 template <class T>
-void product_carry(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
-                   T* out, Index out_stride, Index rows, Index vectors, const T* carry) {
+void product_carry(const T* left, Index left_stride, const T* right, Index right_stride,
+                   Index depth, T* out, Index out_stride, Index rows, Index vectors,
+                   const T* carry) {
   detail::product(left, left_stride, right, right_stride, depth, out, out_stride, rows, vectors,
                   detail::Carry<T>{carry});
 }

@@ -19,8 +19,8 @@ struct VectorRange {
 
 inline constexpr std::uint64_t all_visible = ~std::uint64_t{0};
 
-/// -inf where the row may not look. Plain code: with the lane's bit as a constant the compiler makes
-/// compares and blends of it.
+/// -inf where the row may not look. Plain code: with the lane's bit as a constant the compiler
+/// makes compares and blends of it.
 template <class T>
 void hide(T* scores, std::uint64_t visible) {
   constexpr T hidden = -std::numeric_limits<T>::infinity();
@@ -34,14 +34,14 @@ void hide(T* scores, std::uint64_t visible) {
 
 /// One step of the online softmax.
 ///
-/// \param scores   [page_size], query . key on entry; exp(score - state.row_max) on exit, which is 0
-///                 where hidden. Only `vectors` are read and written.
+/// \param scores   [page_size], query . key on entry; exp(score - state.row_max) on exit, which is
+///                 0 where hidden. Only `vectors` are read and written.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
 /// \returns the factor for the values that were summed before this page
 ///
-/// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do so
-/// too (inf - inf), as they do in PyTorch.
+/// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do
+/// so too (inf - inf), as they do in PyTorch.
 template <class T, class Score>
 T softmax_step(T* scores, VectorRange vectors, std::uint64_t visible, const Score& score_policy,
                ScoreSite site, SoftmaxState<T>& state) {
