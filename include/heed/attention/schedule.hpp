@@ -11,7 +11,7 @@
 /// in.
 #pragma once
 
-#include "heed/attention/tile.hpp"
+#include "heed/attention/sweep.hpp"
 #include "heed/base/executor.hpp"
 
 namespace heed::detail {

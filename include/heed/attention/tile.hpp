@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// The kernel: a tile of query rows that share their keys sweeps over pages. Layer 5, detail.
+/// A tile of query rows that share their keys: what it reads, keeps and writes. Layer 5, detail.
 #pragma once
 
-#include <bit>
+#include <algorithm>
+#include <cstdint>
 #include <span>
 
 #include "heed/base/views.hpp"
 #include "heed/base/workspace.hpp"
 #include "heed/cache/page.hpp"
 #include "heed/policy/mask.hpp"
-#include "heed/simd/dot_product.hpp"
-#include "heed/softmax/scaled_softmax.hpp"
+#include "heed/simd/packet.hpp"
+#include "heed/softmax/state.hpp"
 
 namespace heed::detail {
 
@@ -135,130 +136,6 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
     std::copy_n(problem.query.row(problem.head(tile.kv_head, row), problem.position(row)), width,
                 to);
     std::fill(to + width, to + scratch.query_stride, T{0});
-  }
-}
-
-/// What the rows of a tile see of a page.
-struct PageVisibility {
-  std::uint64_t any = 0;            ///< keys that some row sees
-  std::uint64_t all = all_visible;  ///< keys that every row sees
-
-  Index first() const { return std::countr_zero(any); }
-  Index last() const { return page_size - std::countl_zero(any); }
-  /// Some row does not see some key between the first and the last.
-  bool edge() const { return all != range_bits({first(), last()}, 0); }
-};
-
-template <class T, class Source, class Mask>
-PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile,
-                            Index page_begin, std::uint64_t* visible) {
-  const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size();
-  PageVisibility page;
-  for (Index r = 0; r < tile.count; ++r) {
-    const Index row = tile.begin + r;
-    // All heads of a position see the same unless the mask says otherwise.
-    visible[r] = r > 0 && row % group != 0
-                     ? visible[r - 1]
-                     : mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
-                                 problem.position(row), page_begin, problem.extent());
-    page.any |= visible[r];
-    page.all &= visible[r];
-  }
-  return page;
-}
-
-/// The keys within `keys` that any row of the tile may see.
-template <class T, class Source, class Mask>
-KeyRange tile_range(const Problem<T, Source, Mask>& problem, const Tile& tile, KeyRange keys) {
-  KeyRange common{keys.end, keys.begin};
-  const Index last = problem.position(tile.begin + tile.count - 1);
-  for (Index q_row = problem.position(tile.begin); q_row <= last; ++q_row) {
-    const KeyRange range = intersection(mask_range(*problem.mask, q_row, problem.extent()), keys);
-    if (range.end <= range.begin) continue;
-    common = {std::min(common.begin, range.begin), std::max(common.end, range.end)};
-  }
-  return common;
-}
-
-/// Whether the values of keys [begin, end) of a page are finite: only then may a hidden key's value
-/// be multiplied by its probability of 0.
-template <class T>
-bool values_finite(const PageView<T>& page, Index begin, Index end, Index vectors) {
-  const auto zero = simd::broadcast(T{0});
-  auto sum = zero;
-  for (Index key = begin; key < end; ++key)
-    for (Index v = 0; v < vectors; ++v)
-      sum = simd::mul_add(simd::load(page.values + key * page.value_stride + v * simd::lanes<T>),
-                          zero, sum);
-  return !std::isnan(simd::sum_lanes(sum));
-}
-
-/// partial = carry * partial + probabilities . values, touching no key that the row does not see.
-/// The same operations in the same order as the product, so the same bits.
-template <class T, class Element>
-void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<Element>& page,
-                        Index rows, Index vectors) {
-  for (Index r = 0; r < rows; ++r)
-    for (Index v = 0; v < vectors; ++v) {
-      T* const to = scratch.partial.sum + r * scratch.partial.stride + v * simd::lanes<T>;
-      auto sum = simd::mul(simd::broadcast(scratch.carry[r]), simd::load(to));
-      for (std::uint64_t bits = scratch.visible[r]; bits != 0; bits &= bits - 1) {
-        const Index key = std::countr_zero(bits);
-        const auto value = simd::load(page.values + key * page.value_stride + v * simd::lanes<T>);
-        sum = simd::mul_add(simd::broadcast(scratch.scores[r * page_size + key]), value, sum);
-      }
-      simd::store(to, sum);
-    }
-}
-
-/// The attention of a tile over the keys of one split: fills scratch.partial.
-template <class T, class Source, class Mask, class Score, class Element>
-void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
-           KeyRange split, const TileScratch<T, Element>& scratch) {
-  constexpr Index n = simd::lanes<T>;
-  const Source& source = *problem.source;
-  const Partial<T>& partial = scratch.partial;
-  const Index value_vectors = (source.head_dim_v() + n - 1) / n;
-  scratch.partial.reset(tile.count);
-
-  const KeyRange keys = tile_range(problem, tile, split);
-  for (Index index = keys.begin / page_size; index * page_size < keys.end; ++index) {
-    const Index page_begin = index * page_size;
-    const PageVisibility seen = find_visible(problem, tile, page_begin, scratch.visible);
-    if (seen.any == 0) continue;
-    const PageView<Element> page = source.page(tile.kv_head, index, scratch.page);
-
-    // Whole vectors around the keys that anyone sees; a full page is the usual case.
-    const VectorRange vectors{seen.first() / n, (seen.last() + n - 1) / n};
-    const Index first = vectors.begin * n;
-    T* const scores = scratch.scores + first;
-    if constexpr (Source::key_layout == KeyLayout::transposed)
-      simd::product(scratch.query, scratch.query_stride, page.keys + first, page.key_stride,
-                    source.head_dim(), scores, page_size, tile.count, vectors.end - vectors.begin);
-    else
-      simd::dot_product(scratch.query, scratch.query_stride, page.keys + first * page.key_stride,
-                        page.key_stride, scratch.query_stride, scores, page_size, tile.count,
-                        (vectors.end - vectors.begin) * n);
-
-    for (Index r = 0; r < tile.count; ++r) {
-      const Index row = tile.begin + r;
-      const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page_begin,
-                           problem.extent()};
-      T* const row_scores = scratch.scores + r * page_size;
-      scratch.carry[r] = scratch.visible[r] == all_visible
-                             ? softmax_step(row_scores, VectorRange{0, page_size / n}, all_visible,
-                                            score, site, partial.state[r])
-                             : softmax_step(row_scores, vectors, scratch.visible[r], score, site,
-                                            partial.state[r]);
-    }
-
-    if (seen.edge() && !values_finite(page, seen.first(), seen.last(), value_vectors))
-      add_visible_values(scratch, page, tile.count, value_vectors);
-    else
-      simd::product_carry(scratch.scores + seen.first(), page_size,
-                          page.values + seen.first() * page.value_stride, page.value_stride,
-                          seen.last() - seen.first(), partial.sum, partial.stride, tile.count,
-                          value_vectors, scratch.carry);
   }
 }
 

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The kernel: a tile of query rows sweeps over the pages of its keys. Layer 5, detail.
+#pragma once
+
+#include <bit>
+
+#include "heed/attention/tile.hpp"
+#include "heed/simd/dot_product.hpp"
+#include "heed/softmax/scaled_softmax.hpp"
+
+namespace heed::detail {
+
+/// What the rows of a tile see of a page.
+struct PageVisibility {
+  std::uint64_t any = 0;            ///< keys that some row sees
+  std::uint64_t all = all_visible;  ///< keys that every row sees
+
+  Index first() const { return std::countr_zero(any); }
+  Index last() const { return page_size - std::countl_zero(any); }
+  /// Some row does not see some key between the first and the last.
+  bool edge() const { return all != range_bits({first(), last()}, 0); }
+};
+
+/// Rows [begin, end) of a tile.
+struct RowRange {
+  Index begin;
+  Index end;
+};
+
+/// Finds the keys of a page that each row of the tile sees. \param visible  [rows of the tile]
+template <class T, class Source, class Mask>
+void find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile, Index page_begin,
+                  std::uint64_t* visible) {
+  const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size();
+  for (Index r = 0; r < tile.count; ++r) {
+    const Index row = tile.begin + r;
+    // All heads of a position see the same unless the mask says otherwise.
+    visible[r] = r > 0 && row % group != 0
+                     ? visible[r - 1]
+                     : mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
+                                 problem.position(row), page_begin, problem.extent());
+  }
+}
+
+inline PageVisibility summarise(const std::uint64_t* visible, RowRange rows) {
+  PageVisibility page;
+  for (Index r = rows.begin; r < rows.end; ++r) {
+    page.any |= visible[r];
+    page.all &= visible[r];
+  }
+  return page;
+}
+
+/// The keys within `keys` that any row of the tile may see.
+template <class T, class Source, class Mask>
+KeyRange tile_range(const Problem<T, Source, Mask>& problem, const Tile& tile, KeyRange keys) {
+  KeyRange common{keys.end, keys.begin};
+  const Index last = problem.position(tile.begin + tile.count - 1);
+  for (Index q_row = problem.position(tile.begin); q_row <= last; ++q_row) {
+    const KeyRange range = intersection(mask_range(*problem.mask, q_row, problem.extent()), keys);
+    if (range.end <= range.begin) continue;
+    common = {std::min(common.begin, range.begin), std::max(common.end, range.end)};
+  }
+  return common;
+}
+
+/// How the values of a page are.
+enum class Values { finite, some_not_finite };
+
+/// Looks at the values of the keys that are seen at all. Only finite ones may be multiplied by the
+/// probability of 0 that a hidden key has.
+template <class T, class Element>
+Values inspect_values(const PageView<Element>& page, const PageVisibility& seen, Index width) {
+  const auto zero = simd::broadcast(T{0});
+  auto sum = zero;
+  for (Index key = seen.first(); key < seen.last(); ++key)
+    for (Index c = 0; c < width; c += simd::lanes<T>)
+      sum = simd::mul_add(simd::load(page.values + key * page.value_stride + c), zero, sum);
+  return std::isnan(simd::sum_lanes(sum)) ? Values::some_not_finite : Values::finite;
+}
+
+/// partial = carry * partial + probabilities . values, touching no key that the row does not see.
+/// The same operations in the same order as the product, so the same bits.
+template <class T, class Element>
+void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<Element>& page,
+                        RowRange rows, Index vectors) {
+  for (Index r = rows.begin; r < rows.end; ++r)
+    for (Index v = 0; v < vectors; ++v) {
+      T* const to = scratch.partial.sum + r * scratch.partial.stride + v * simd::lanes<T>;
+      auto sum = simd::mul(simd::broadcast(scratch.carry[r]), simd::load(to));
+      for (std::uint64_t bits = scratch.visible[r]; bits != 0; bits &= bits - 1) {
+        const Index key = std::countr_zero(bits);
+        const auto value = simd::load(page.values + key * page.value_stride + v * simd::lanes<T>);
+        sum = simd::mul_add(simd::broadcast(scratch.scores[r * page_size + key]), value, sum);
+      }
+      simd::store(to, sum);
+    }
+}
+
+/// Some rows of a tile attend to a page: scores, softmax step, values.
+/// \param seen    what these rows see of it, and scratch.visible row by row
+/// \param values  how the page's values are: a NaN or inf must not reach rows that do not see it
+template <class T, class Source, class Mask, class Score, class Element>
+void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
+                 RowRange rows, const PageView<Element>& page, Index page_begin,
+                 const PageVisibility& seen, Values values,
+                 const TileScratch<T, Element>& scratch) {
+  constexpr Index n = simd::lanes<T>;
+  const Index count = rows.end - rows.begin;
+  const Index value_vectors = (problem.source->head_dim_v() + n - 1) / n;
+  // Whole vectors around the keys that anyone sees; a full page is the usual case.
+  const VectorRange vectors{seen.first() / n, (seen.last() + n - 1) / n};
+  const Index first = vectors.begin * n;
+  const T* const query = scratch.query + rows.begin * scratch.query_stride;
+  T* const scores = scratch.scores + rows.begin * page_size;
+  if constexpr (Source::key_layout == KeyLayout::transposed)
+    simd::product(query, scratch.query_stride, page.keys + first, page.key_stride,
+                  problem.source->head_dim(), scores + first, page_size, count,
+                  vectors.end - vectors.begin);
+  else
+    simd::dot_product(query, scratch.query_stride, page.keys + first * page.key_stride,
+                      page.key_stride, scratch.query_stride, scores + first, page_size, count,
+                      (vectors.end - vectors.begin) * n);
+
+  for (Index r = rows.begin; r < rows.end; ++r) {
+    const Index row = tile.begin + r;
+    const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page_begin,
+                         problem.extent()};
+    T* const row_scores = scratch.scores + r * page_size;
+    SoftmaxState<T>& state = scratch.partial.state[r];
+    scratch.carry[r] =
+        scratch.visible[r] == all_visible
+            ? softmax_step(row_scores, VectorRange{0, page_size / n}, all_visible, score, site,
+                           state)
+            : softmax_step(row_scores, vectors, scratch.visible[r], score, site, state);
+  }
+
+  if (seen.edge() && values == Values::some_not_finite)
+    add_visible_values(scratch, page, rows, value_vectors);
+  else
+    simd::product_carry(scores + seen.first(), page_size,
+                        page.values + seen.first() * page.value_stride, page.value_stride,
+                        seen.last() - seen.first(),
+                        scratch.partial.sum + rows.begin * scratch.partial.stride,
+                        scratch.partial.stride, count, value_vectors, scratch.carry + rows.begin);
+}
+
+/// Rows that are taken together on a page that not all of them see alike: few, so that little is
+/// computed only to be hidden.
+inline constexpr Index edge_rows = 2 * simd::max_tile_rows;
+
+/// The attention of a tile over the keys of one split: fills scratch.partial.
+template <class T, class Source, class Mask, class Score, class Element>
+void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
+           KeyRange split, const TileScratch<T, Element>& scratch) {
+  scratch.partial.reset(tile.count);
+  const KeyRange keys = tile_range(problem, tile, split);
+  for (Index index = keys.begin / page_size; index * page_size < keys.end; ++index) {
+    const Index page_begin = index * page_size;
+    find_visible(problem, tile, page_begin, scratch.visible);
+    const RowRange all_rows{0, tile.count};
+    const PageVisibility seen = summarise(scratch.visible, all_rows);
+    if (seen.any == 0) continue;
+    const PageView<Element> page = problem.source->page(tile.kv_head, index, scratch.page);
+    if (!seen.edge()) {
+      attend_page(problem, score, tile, all_rows, page, page_begin, seen, Values::finite, scratch);
+      continue;
+    }
+    const Values values = inspect_values<T>(page, seen, problem.source->head_dim_v());
+    for (Index begin = 0; begin < tile.count; begin += edge_rows) {
+      const RowRange rows{begin, std::min(begin + edge_rows, tile.count)};
+      const PageVisibility part = summarise(scratch.visible, rows);
+      if (part.any != 0)
+        attend_page(problem, score, tile, rows, page, page_begin, part, values, scratch);
+    }
+  }
+}
+
+}  // namespace heed::detail
