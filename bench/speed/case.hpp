@@ -12,7 +12,10 @@
 namespace heed::bench {
 
 enum class Visible { causal, full };
-enum class Kv { full, latent };  ///< latent: one row is key, and its first head_dim_v columns are the value
+enum class Kv {
+  full,
+  latent
+};  ///< latent: one row is key, and its first head_dim_v columns are the value
 
 struct SpeedCase {
   std::string name;
@@ -26,7 +29,9 @@ struct SpeedCase {
     return visible == Visible::full ? n * m : n * m - n * (n - 1) / 2;
   }
   /// Of the visible scores alone.
-  double flops() const { return 2.0 * static_cast<double>((head_dim + head_dim_v) * num_heads) * pairs(); }
+  double flops() const {
+    return 2.0 * static_cast<double>((head_dim + head_dim_v) * num_heads) * pairs();
+  }
   /// Keys and values in float32, read once.
   double bytes() const {
     const Index width = kv == Kv::latent ? head_dim : head_dim + head_dim_v;

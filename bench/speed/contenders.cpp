@@ -26,8 +26,9 @@ class Heed final : public Contender {
  private:
   template <class Mask>
   void attend_all(const Mask& mask) {
-    attend(split_heads(inputs_.query, case_.num_heads), cache_, mask, 1 / std::sqrt(double(case_.head_dim)),
-           split_heads(out_, case_.num_heads), {.executor = executor_, .workspace = &workspace_});
+    attend(split_heads(inputs_.query, case_.num_heads), cache_, mask,
+           1 / std::sqrt(double(case_.head_dim)), split_heads(out_, case_.num_heads),
+           {.executor = executor_, .workspace = &workspace_});
   }
 
   SpeedCase case_;
@@ -53,7 +54,8 @@ class EigenMaterialised final : public Contender {
       const auto key = inputs_.key.middleCols(kv_head * c.head_dim, c.head_dim);
       const auto value = inputs_.value.middleCols(kv_head * c.head_dim_v, c.head_dim_v);
       if (c.seqlen_q == 1) {  // the heads of a group lie side by side: one product for all of them
-        const Eigen::Map<const Matrix> query(inputs_.query.data() + kv_head * group * c.head_dim, group, c.head_dim);
+        const Eigen::Map<const Matrix> query(inputs_.query.data() + kv_head * group * c.head_dim,
+                                             group, c.head_dim);
         Eigen::Map<Matrix> out(out_.data() + kv_head * group * c.head_dim_v, group, c.head_dim_v);
         attend_rows(scale * query, key, value, out);
         continue;
@@ -92,12 +94,15 @@ class EigenMaterialised final : public Contender {
 
 std::unique_ptr<Contender> make_heed(const SpeedCase& c, const Inputs& inputs, Index num_threads) {
   if (c.kv == Kv::latent) {
-    KvCache<LatentKv<>> cache(c.seqlen_kv, {.latent_dim = c.head_dim_v, .rope_dim = c.head_dim - c.head_dim_v});
-    cache.append(inputs.key.leftCols(c.head_dim_v), inputs.key.rightCols(c.head_dim - c.head_dim_v));
+    KvCache<LatentKv<>> cache(c.seqlen_kv,
+                              {.latent_dim = c.head_dim_v, .rope_dim = c.head_dim - c.head_dim_v});
+    cache.append(inputs.key.leftCols(c.head_dim_v),
+                 inputs.key.rightCols(c.head_dim - c.head_dim_v));
     return std::make_unique<Heed<KvCache<LatentKv<>>>>(c, inputs, std::move(cache), num_threads);
   }
   KvCache<FullKv<>> cache(
-      c.seqlen_kv, {.num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim, .head_dim_v = c.head_dim_v});
+      c.seqlen_kv,
+      {.num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim, .head_dim_v = c.head_dim_v});
   cache.append(split_heads(inputs.key, c.num_kv_heads), split_heads(inputs.value, c.num_kv_heads));
   return std::make_unique<Heed<KvCache<FullKv<>>>>(c, inputs, std::move(cache), num_threads);
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "speed/limits.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <vector>
 
+#include <unistd.h>
+
 #include "heed/base/executor.hpp"
-#include "heed/base/workspace.hpp"
 #include "heed/base/views.hpp"
+#include "heed/base/workspace.hpp"
 #include "heed/simd/packet.hpp"
 
 namespace heed::bench {
@@ -23,7 +23,8 @@ double fastest(Index num_threads, int repeats, const Body& body) {
   for (int i = 0; i < repeats; ++i) {
     const auto start = std::chrono::steady_clock::now();
     executor.parallel_for(num_threads, body);
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   return best;
 }
@@ -52,7 +53,8 @@ double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
   const Index share = static_cast<Index>(bytes / sizeof(float)) / num_threads / 256 * 256;
   const auto memory = heed::detail::make_aligned<float>(share * num_threads);
   const AnyExecutor executor = OpenMpExecutor{num_threads};
-  executor.parallel_for(num_threads, [&](Index thread) { std::fill_n(memory.get() + thread * share, share, 1.0F); });
+  executor.parallel_for(
+      num_threads, [&](Index thread) { std::fill_n(memory.get() + thread * share, share, 1.0F); });
   const double seconds = fastest(num_threads, repeats, [&](Index thread) {
     constexpr Index streams = 4;
     const float* const from = memory.get() + thread * share;
@@ -61,7 +63,8 @@ double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
     for (auto& s : sum) s = simd::broadcast(0.0F);
     for (int pass = 0; pass < passes; ++pass)
       for (Index i = 0; i < length; i += simd::lanes<float>)
-        for (Index s = 0; s < streams; ++s) sum[s] = simd::add(sum[s], simd::load(from + s * length + i));
+        for (Index s = 0; s < streams; ++s)
+          sum[s] = simd::add(sum[s], simd::load(from + s * length + i));
     for (Index s = 1; s < streams; ++s) sum[0] = simd::add(sum[0], sum[s]);
     sink = simd::sum_lanes(sum[0]);
   });
@@ -78,7 +81,8 @@ double eigen_gemm_flops(Index num_threads) {
   for (int i = 0; i < 8; ++i) {
     const auto start = std::chrono::steady_clock::now();
     c.noalias() = a * b;
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   sink = c(0, 0);
   return 2.0 * n * n * n / best;
