@@ -14,8 +14,8 @@ namespace heed::simd {
 ///
 /// float: relative error below 1.5e-7 (1.3 units in the last place); tests/simd/exp_test.cpp
 /// measures it over every exponent. Range reduction x = n ln2 + r, then the Cephes library's
-/// polynomial on |r| <= ln2 / 2. 2^n is made in the exponent bits; the rounding to n comes from adding
-/// 1.5 * 2^23, whose unit in the last place is 1.
+/// polynomial on |r| <= ln2 / 2. 2^n is made in the exponent bits; the rounding to n comes from
+/// adding 1.5 * 2^23, whose unit in the last place is 1.
 /// double: Eigen's pexp.
 template <class T>
 Packet<T> exp_nonpositive(const Packet<T>& x) {

@@ -24,6 +24,11 @@ namespace heed::simd {
 /// more independent sums, and 12 FMAs on 8 loads leave the load ports idle a third of the time.
 inline constexpr int max_tile_rows = 6;
 
+/// Depth that `product` sums in one chain before it adds the block to the result. One chain over a
+/// whole head of 576 has 2.7 times the rounding error of PyTorch's product, blocks of 32 have 0.9
+/// times; they cost an addition per 32 FMAs.
+inline constexpr Index depth_block = 32;
+
 namespace detail {
 
 /// Vectors beside each other in a tile of so many rows: few rows take many, to have enough sums.
@@ -39,12 +44,24 @@ struct Overwrite {
   static Packet<T> start(const T*, Index) {
     return broadcast(T{0});
   }
+  template <class T>
+  static void finish(T* out, const Packet<T>& sum) {
+    store(out, sum);
+  }
+};
+/// Sums from zero, and adds that to the result that is there.
+struct Add : Overwrite {
+  template <class T>
+  static void finish(T* out, const Packet<T>& sum) {
+    store(out, add(load(out), sum));
+  }
 };
 /// Multiplies row r of the old result by carry[r] first.
 template <class T>
 struct Carry {
   const T* factor;
   Packet<T> start(const T* out, Index row) const { return mul(broadcast(factor[row]), load(out)); }
+  static void finish(T* out, const Packet<T>& sum) { store(out, sum); }
 };
 
 template <int Rows, int Vectors, class T, class Start>
@@ -67,7 +84,7 @@ void product_tile(const T* left, Index left_stride, const T* right, Index right_
     }
   }
   for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v) store(out + r * out_stride + v * n, sum[r][v]);
+    for (int v = 0; v < Vectors; ++v) start.finish(out + r * out_stride + v * n, sum[r][v]);
 }
 
 /// Calls f(std::integral_constant<int, value>) for a value in 1 .. Max known at run time.
@@ -120,8 +137,12 @@ void product(const T* left, Index left_stride, const T* right, Index right_strid
 template <class T>
 void product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
              T* out, Index out_stride, Index rows, Index vectors) {
-  detail::product(left, left_stride, right, right_stride, depth, out, out_stride, rows, vectors,
-                  detail::Overwrite{});
+  const auto block = [&](Index k, const auto& how) {
+    detail::product(left + k, left_stride, right + k * right_stride, right_stride,
+                    std::min(depth_block, depth - k), out, out_stride, rows, vectors, how);
+  };
+  block(0, detail::Overwrite{});
+  for (Index k = depth_block; k < depth; k += depth_block) block(k, detail::Add{});
 }
 
 /// out = carry * out + left . right, with one factor per row.

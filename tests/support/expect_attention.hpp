@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The check of a result of attention against the formula in a wider type.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "reference/attention.hpp"     // attention, Score, Visible
+#include "support/attention_case.hpp"  // AttentionInputs, AttentionResult, Exact
+#include "support/tolerance.hpp"       // score_bound, attention_bound, dot_bound
+
+namespace heed::test {
+
+/// The worst of many comparisons, as a part of what was allowed there.
+class WorstError {
+ public:
+  /// A number that is not finite must be met exactly.
+  /// \param place  writes where the two numbers stand
+  template <class Place>
+  void compare(long double found, long double exact, double bound, const Place& place) {
+    if (found == exact || (std::isnan(found) && std::isnan(exact))) return;
+    const long double error = std::abs(found - exact);
+    if (error <= bound * part_) return;
+    part_ = error <= bound ? static_cast<double>(error) / bound : infinity;
+    std::ostringstream words;
+    words.precision(12);
+    place(words);
+    words << ": found " << found << ", exact " << exact << ", error " << error << ", bound "
+          << bound;
+    text_ = words.str();
+  }
+  void expect_within_bounds() const { EXPECT_LE(part_, 1) << text_; }
+
+ private:
+  static constexpr double infinity = std::numeric_limits<double>::infinity();
+  double part_ = 0;
+  std::string text_;
+};
+
+/// Bound of the rounding error of the sum of `products`, independent and of either sign, in any
+/// order.
+///
+/// Partial sums are then a random walk to the final sum: that of k terms has the square
+/// k mean(products^2) + (k/n sum)^2 in the mean. Each is rounded once, and errors of either sign,
+/// each at most u s_k, add up to more than lambda u sqrt(sum s_k^2) with probability 2
+/// exp(-lambda^2 / 2) (Hoeffding 1963): lambda = 6 as in dot_bound. Of few terms n u sum |products|
+/// is less, and certain.
+template <class T, class E>
+double walk_bound(std::span<const E> products) {
+  constexpr double lambda = 6;
+  double sum = 0, magnitudes = 0, squares = 0;
+  for (const E exact : products) {
+    const auto product = static_cast<double>(exact);
+    sum += product;
+    magnitudes += std::abs(product);
+    squares += product * product;
+  }
+  const auto n = static_cast<double>(products.size());
+  const double walk = lambda * std::sqrt((n / 2 + 1) * squares + n / 3 * sum * sum);
+  return unit_roundoff<T> * std::min(n * magnitudes, walk);
+}
+
+/// The bounds of one row of a result: what rounding in T may do to its lse and to its elements.
+template <class T>
+class RowBounds {
+ public:
+  using E = Exact<T>;
+
+  RowBounds(const AttentionInputs<E>& inputs, const reference::Score<E>& score,
+            const reference::Attention<E>& exact, Index head, Index q_row)
+      : kv_head_(head / (inputs.query.heads / inputs.key.heads)) {
+    const auto lse = static_cast<double>(exact.lse(head, q_row, 0));
+    double row_max = -std::numeric_limits<double>::infinity();
+    for (Index k = 0; k < inputs.key.rows; ++k)
+      row_max = std::max(row_max, static_cast<double>(exact.scores(head, q_row, k)));
+    double mean_score_bound = 0;
+    for (Index k = 0; k < inputs.key.rows; ++k) {
+      const auto s = static_cast<double>(exact.scores(head, q_row, k));
+      const bool seen = s != -std::numeric_limits<double>::infinity();
+      probs_.push_back(static_cast<double>(exact.probs(head, q_row, k)));
+      score_bounds_.push_back(seen ? bound_of_score(inputs, score, head, q_row, k, row_max) : 0);
+      if (seen) mean_score_bound += std::exp(s - lse) * score_bounds_.back();
+    }
+    if (!inputs.sinks.empty()) {  // one more key, whose value is 0
+      const auto sink = static_cast<double>(inputs.sinks[static_cast<std::size_t>(head)]);
+      probs_.push_back(1 - std::accumulate(probs_.begin(), probs_.end(), 0.0));
+      score_bounds_.push_back(score_bound<T>(0, std::abs(sink), row_max));
+    }
+    values_.resize(probs_.size());
+    // exp and the row's sum as in attention_bound; then the logarithm, two units in the last place,
+    // and its sum with row_max.
+    lse_bound_ = mean_score_bound + dot_bound<T>(inputs.key.rows) +
+                 unit_roundoff<T> * (4 + 4 * std::abs(lse - row_max) + std::abs(lse));
+  }
+
+  double lse_bound() const { return lse_bound_; }
+  /// Of the element that column `col` of `value` makes.
+  double out_bound(const Heads<E>& value, Index col) {
+    for (Index k = 0; k < value.rows; ++k) {
+      const auto at = static_cast<std::size_t>(k);
+      values_[at] = probs_[at] == 0 ? 0 : static_cast<double>(value(kv_head_, k, col));
+    }
+    return attention_bound<T>(probs_, score_bounds_, values_);
+  }
+
+ private:
+  /// No policy magnifies an error: tanh has a slope of at most 1, and so has every custom function
+  /// of these tests.
+  double bound_of_score(const AttentionInputs<E>& inputs, const reference::Score<E>& score,
+                        Index head, Index q_row, Index k, double row_max) {
+    products_.clear();
+    for (Index c = 0; c < inputs.query.cols; ++c)
+      products_.push_back(score.scale * inputs.query(head, q_row, c) * inputs.key(kv_head_, k, c));
+    const Index position = inputs.key.rows - inputs.query.rows + q_row;
+    E terms = std::abs(std::accumulate(products_.begin(), products_.end(), E{0}));
+    if (!score.alibi_slopes.empty())
+      terms += std::abs(score.alibi_slopes[static_cast<std::size_t>(head)] *
+                        static_cast<E>(k - position));
+    if (score.bias) terms += std::abs((*score.bias)(score.bias->heads == 1 ? 0 : head, q_row, k));
+    if (score.custom) terms += std::abs(score.custom(0, head, position, k));
+    return walk_bound<T, E>(products_) + score_bound<T>(0, static_cast<double>(terms), row_max);
+  }
+
+  Index kv_head_;
+  std::vector<double> probs_, score_bounds_, values_;
+  std::vector<E> products_;
+  double lse_bound_ = 0;
+};
+
+/// Fails unless every element of `result` is as close to the formula as its derivation promises.
+template <class T>
+void expect_attention(const AttentionResult<T>& result, const AttentionInputs<T>& inputs,
+                      const reference::Score<Exact<T>>& score,
+                      const reference::Visible& visible = {}) {
+  using E = Exact<T>;
+  const AttentionInputs<E> wide{converted<E>(inputs.query),
+                                converted<E>(inputs.key),
+                                converted<E>(inputs.value),
+                                {inputs.sinks.begin(), inputs.sinks.end()}};
+  const auto exact =
+      reference::attention(wide.query, wide.key, wide.value, score, visible, wide.sinks);
+  WorstError worst;
+  for (Index head = 0; head < wide.query.heads; ++head)
+    for (Index q_row = 0; q_row < wide.query.rows; ++q_row) {
+      RowBounds<T> bounds(wide, score, exact, head, q_row);
+      worst.compare(result.lse(head, q_row, 0), exact.lse(head, q_row, 0), bounds.lse_bound(),
+                    [&](auto& words) { words << "lse(" << head << ", " << q_row << ")"; });
+      for (Index c = 0; c < wide.value.cols; ++c)
+        worst.compare(
+            result.out(head, q_row, c), exact.out(head, q_row, c), bounds.out_bound(wide.value, c),
+            [&](auto& words) { words << "out(" << head << ", " << q_row << ", " << c << ")"; });
+    }
+  worst.expect_within_bounds();
+}
+
+}  // namespace heed::test
