@@ -84,48 +84,57 @@ Values inspect_values(const PageView<Element>& page, const PageVisibility& seen,
 /// The same operations in the same order as the product, so the same bits.
 template <class T, class Element>
 void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<Element>& page,
-                        RowRange rows, Index vectors) {
+                        RowRange rows, Index width) {
   for (Index r = rows.begin; r < rows.end; ++r)
-    for (Index v = 0; v < vectors; ++v) {
-      T* const to = scratch.partial.sum + r * scratch.partial.stride + v * simd::lanes<T>;
+    for (Index c = 0; c < width; c += simd::lanes<T>) {
+      T* const to = scratch.partial.sum + r * scratch.partial.stride + c;
       auto sum = simd::mul(simd::broadcast(scratch.carry[r]), simd::load(to));
       for (std::uint64_t bits = scratch.visible[r]; bits != 0; bits &= bits - 1) {
         const Index key = std::countr_zero(bits);
-        const auto value = simd::load(page.values + key * page.value_stride + v * simd::lanes<T>);
+        const auto value = simd::load(page.values + key * page.value_stride + c);
         sum = simd::mul_add(simd::broadcast(scratch.scores[r * page_size + key]), value, sum);
       }
       simd::store(to, sum);
     }
 }
 
+/// A page on its way through the kernel.
+template <class Element>
+struct CurrentPage {
+  PageView<Element> view;
+  PageView<Element> next;  ///< the page after it, to be fetched on the way; itself at the end
+  Index begin;             ///< its first key
+  Values values;           ///< a NaN or inf must not reach rows that do not see it
+};
+
 /// Some rows of a tile attend to a page: scores, softmax step, values.
-/// \param seen    what these rows see of it, and scratch.visible row by row
-/// \param values  how the page's values are: a NaN or inf must not reach rows that do not see it
+/// \param seen  what these rows see of it; scratch.visible says it row by row
 template <class T, class Source, class Mask, class Score, class Element>
 void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
-                 RowRange rows, const PageView<Element>& page, Index page_begin,
-                 const PageVisibility& seen, Values values,
+                 RowRange rows, const CurrentPage<Element>& page, const PageVisibility& seen,
                  const TileScratch<T, Element>& scratch) {
   constexpr Index n = simd::lanes<T>;
+  const PageView<Element>& view = page.view;
   const Index count = rows.end - rows.begin;
-  const Index value_vectors = (problem.source->head_dim_v() + n - 1) / n;
   // Whole vectors around the keys that anyone sees; a full page is the usual case.
   const VectorRange vectors{seen.first() / n, (seen.last() + n - 1) / n};
   const Index first = vectors.begin * n;
-  const T* const query = scratch.query + rows.begin * scratch.query_stride;
-  T* const scores = scratch.scores + rows.begin * page_size;
+  const Index width = (vectors.end - vectors.begin) * n;
+  const RowsView<const T> query(scratch.query + rows.begin * scratch.query_stride, count,
+                                scratch.query_stride);
+  const RowsView<T> scores(scratch.scores + rows.begin * page_size, count, page_size);
   if constexpr (Source::key_layout == KeyLayout::transposed)
-    simd::product(query, scratch.query_stride, page.keys + first, page.key_stride,
-                  problem.source->head_dim(), scores + first, page_size, count,
-                  vectors.end - vectors.begin);
+    simd::product<T>(query.middle_cols(0, problem.source->head_dim()),
+                     {view.keys + first, problem.source->head_dim(), width, view.key_stride},
+                     scores.middle_cols(first, width), page.next.keys + first);
   else
-    simd::dot_product(query, scratch.query_stride, page.keys + first * page.key_stride,
-                      page.key_stride, scratch.query_stride, scores + first, page_size, count,
-                      (vectors.end - vectors.begin) * n);
+    simd::dot_product<T>(query,
+                         {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
+                         scores.middle_cols(first, width));
 
   for (Index r = rows.begin; r < rows.end; ++r) {
     const Index row = tile.begin + r;
-    const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page_begin,
+    const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page.begin,
                          problem.extent()};
     T* const row_scores = scratch.scores + r * page_size;
     SoftmaxState<T>& state = scratch.partial.state[r];
@@ -136,14 +145,17 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
             : softmax_step(row_scores, vectors, scratch.visible[r], score, site, state);
   }
 
-  if (seen.edge() && values == Values::some_not_finite)
-    add_visible_values(scratch, page, rows, value_vectors);
-  else
-    simd::product_carry(scores + seen.first(), page_size,
-                        page.values + seen.first() * page.value_stride, page.value_stride,
-                        seen.last() - seen.first(),
-                        scratch.partial.sum + rows.begin * scratch.partial.stride,
-                        scratch.partial.stride, count, value_vectors, scratch.carry + rows.begin);
+  if (seen.edge() && page.values == Values::some_not_finite)
+    return add_visible_values(scratch, view, rows, problem.source->head_dim_v());
+  const Index keys = seen.last() - seen.first();
+  const Index value_width = (problem.source->head_dim_v() + n - 1) / n * n;
+  const Index begin = seen.first() * view.value_stride;
+  const Partial<T>& partial = scratch.partial;
+  simd::product_carry<T>(
+      scores.middle_cols(seen.first(), keys),
+      {view.values + begin, keys, value_width, view.value_stride},
+      {partial.sum + rows.begin * partial.stride, count, value_width, partial.stride},
+      scratch.carry + rows.begin, page.next.values + begin);
 }
 
 /// Rows that are taken together on a page that not all of them see alike: few, so that little is
@@ -162,17 +174,22 @@ void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Ti
     const RowRange all_rows{0, tile.count};
     const PageVisibility seen = summarise(scratch.visible, all_rows);
     if (seen.any == 0) continue;
-    const PageView<Element> page = problem.source->page(tile.kv_head, index, scratch.page);
+    CurrentPage<Element> page{
+        problem.source->page(tile.kv_head, index, scratch.page), {}, page_begin, Values::finite};
+    // Only a page that lies somewhere can be fetched early; one that is packed cannot.
+    const Index next = page_begin + page_size < keys.end ? index + 1 : index;
+    page.next = problem.source->page_scratch() > 0
+                    ? page.view
+                    : problem.source->page(tile.kv_head, next, scratch.page);
     if (!seen.edge()) {
-      attend_page(problem, score, tile, all_rows, page, page_begin, seen, Values::finite, scratch);
+      attend_page(problem, score, tile, all_rows, page, seen, scratch);
       continue;
     }
-    const Values values = inspect_values<T>(page, seen, problem.source->head_dim_v());
+    page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
     for (Index begin = 0; begin < tile.count; begin += edge_rows) {
       const RowRange rows{begin, std::min(begin + edge_rows, tile.count)};
       const PageVisibility part = summarise(scratch.visible, rows);
-      if (part.any != 0)
-        attend_page(problem, score, tile, rows, page, page_begin, part, values, scratch);
+      if (part.any != 0) attend_page(problem, score, tile, rows, page, part, scratch);
     }
   }
 }

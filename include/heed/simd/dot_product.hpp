@@ -14,43 +14,45 @@ inline constexpr int dot_tokens = 4;
 inline constexpr int dot_rows = num_registers >= 32 ? 5 : 3;
 
 template <int Rows, int Tokens, class T>
-void dot_tile(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
-              T* out, Index out_stride) {
+void dot_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) {
   Packet<T> sum[Rows][Tokens];
   for (auto& row : sum)
     for (auto& s : row) s = broadcast(T{0});
-  for (Index k = 0; k < depth; k += lanes<T>) {
+  for (Index k = 0; k < left.cols; k += lanes<T>) {
     Packet<T> query[Rows];
-    for (int r = 0; r < Rows; ++r) query[r] = keep_in_register(load(left + r * left_stride + k));
+    for (int r = 0; r < Rows; ++r) query[r] = keep_in_register(load(left.row(r) + k));
     for (int t = 0; t < Tokens; ++t) {
-      const Packet<T> key = keep_in_register(load(right + t * right_stride + k));
+      const Packet<T> key = keep_in_register(load(right.row(t) + k));
       for (int r = 0; r < Rows; ++r) sum[r][t] = mul_add(query[r], key, sum[r][t]);
     }
   }
   for (int r = 0; r < Rows; ++r)
-    for (int t = 0; t < Tokens; ++t) out[r * out_stride + t] = sum_lanes(sum[r][t]);
+    for (int t = 0; t < Tokens; ++t) out(r, t) = sum_lanes(sum[r][t]);
 }
 
 }  // namespace detail
 
-/// out[r, t] = left row r . right row t, for `rows` rows and `tokens` tokens. `depth` is a multiple
-/// of the vector width: rows are padded with zeros.
+/// out = left . right^T.
+/// \param left   [rows, depth]; depth is a multiple of the vector width: rows are padded with zeros
+/// \param right  [tokens, depth]
+/// \param out    [rows, tokens], overwritten
 template <class T>
-void dot_product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
-                 T* out, Index out_stride, Index rows, Index tokens) {
+void dot_product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) {
   using namespace detail;
   // Tokens outside: a few rows of the page stay in the L1 cache while all query rows pass by.
-  for (Index t = 0; t < tokens; t += dot_tokens)
-    with_constant<dot_tokens>(
-        static_cast<int>(std::min<Index>(dot_tokens, tokens - t)), [&](auto width) {
-          for (Index r = 0; r < rows; r += dot_rows)
-            with_constant<dot_rows>(
-                static_cast<int>(std::min<Index>(dot_rows, rows - r)), [&](auto height) {
-                  dot_tile<decltype(height)::value, decltype(width)::value>(
-                      left + r * left_stride, left_stride, right + t * right_stride, right_stride,
-                      depth, out + r * out_stride + t, out_stride);
-                });
+  for (Index t = 0; t < right.rows; t += dot_tokens) {
+    const Index width = std::min<Index>(dot_tokens, right.rows - t);
+    with_constant<dot_tokens>(static_cast<int>(width), [&](auto tokens) {
+      for (Index r = 0; r < left.rows; r += dot_rows) {
+        const Index height = std::min<Index>(dot_rows, left.rows - r);
+        with_constant<dot_rows>(static_cast<int>(height), [&](auto rows) {
+          dot_tile<decltype(rows)::value, decltype(tokens)::value>(
+              left.middle_rows(r, height), right.middle_rows(t, width),
+              out.middle_rows(r, height).middle_cols(t, width));
         });
+      }
+    });
+  }
 }
 
 }  // namespace heed::simd

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "heed/base/views.hpp"
 #include "heed/simd/packet.hpp"
 
 namespace heed::simd {
@@ -64,27 +65,29 @@ struct Carry {
   static void finish(T* out, const Packet<T>& sum) { store(out, sum); }
 };
 
+/// One tile at the top left of the operands. \param first_row  of the tile, in the whole result
 template <int Rows, int Vectors, class T, class Start>
-void product_tile(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
-                  T* out, Index out_stride, const Start& start, Index first_row) {
+void product_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out,
+                  const Start& start, Index first_row, const T* ahead) {
   constexpr Index n = lanes<T>;
   Packet<T> sum[Rows][Vectors];
   for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v)
-      sum[r][v] = start.start(out + r * out_stride + v * n, first_row + r);
-  for (Index k = 0; k < depth; ++k) {
+    for (int v = 0; v < Vectors; ++v) sum[r][v] = start.start(out.row(r) + v * n, first_row + r);
+  for (Index k = 0; k < left.cols; ++k) {
     Packet<T> column[Vectors];
     for (int v = 0; v < Vectors; ++v) {
-      column[v] = load(right + k * right_stride + v * n);
+      column[v] = load(right.row(k) + v * n);
       if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
     }
+    // A single row reads straight ahead, which the processor foresees better by itself.
+    if constexpr (Rows > 1 && Rows < max_tile_rows) prefetch<Vectors>(ahead + k * right.stride);
     for (int r = 0; r < Rows; ++r) {
-      const Packet<T> factor = broadcast(left[r * left_stride + k]);
+      const Packet<T> factor = broadcast(left(r, k));
       for (int v = 0; v < Vectors; ++v) sum[r][v] = mul_add(factor, column[v], sum[r][v]);
     }
   }
   for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v) start.finish(out + r * out_stride + v * n, sum[r][v]);
+    for (int v = 0; v < Vectors; ++v) start.finish(out.row(r) + v * n, sum[r][v]);
 }
 
 /// Calls f(std::integral_constant<int, value>) for a value in 1 .. Max known at run time.
@@ -95,20 +98,20 @@ void with_constant(int value, const F& f) {
   }(std::make_integer_sequence<int, Max>{});
 }
 
-/// All columns of `tiles` tiles of `Rows` rows each. Column strips are the outer loop: a strip of
-/// the page stays in the L1 cache while the rows pass by.
+/// All columns of rows in tiles of `Rows`. Column strips are the outer loop: a strip of the page
+/// stays in the L1 cache while the rows pass by.
 template <int Rows, class T, class Start>
-void product_rows(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
-                  T* out, Index out_stride, Index vectors, Index tiles, const Start& start,
-                  Index first_row) {
+void product_rows(RowsView<const T> left, RowsView<const T> right, RowsView<T> out,
+                  const Start& start, Index first_row, const T* ahead) {
   constexpr int widest = tile_vectors(Rows);
+  const Index vectors = out.cols / lanes<T>;
   const auto strip = [&](Index v, auto width) {
-    for (Index tile = 0; tile < tiles; ++tile) {
-      const Index r = tile * Rows;
+    const Index column = v * lanes<T>;
+    for (Index r = 0; r < left.rows; r += Rows)
       product_tile<Rows, decltype(width)::value>(
-          left + r * left_stride, left_stride, right + v * lanes<T>, right_stride, depth,
-          out + r * out_stride + v * lanes<T>, out_stride, start, first_row + r);
-    }
+          left.middle_rows(r, Rows), right.middle_cols(column, right.cols - column),
+          RowsView<T>(out.row(r) + column, Rows, out.cols - column, out.stride), start,
+          first_row + r, ahead + column);
   };
   Index v = 0;
   for (; v + widest <= vectors; v += widest) strip(v, std::integral_constant<int, widest>{});
@@ -117,41 +120,42 @@ void product_rows(const T* left, Index left_stride, const T* right, Index right_
 }
 
 template <class T, class Start>
-void product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
-             T* out, Index out_stride, Index rows, Index vectors, const Start& start) {
-  const Index tiles = rows / max_tile_rows;
-  if (tiles > 0)
-    product_rows<max_tile_rows>(left, left_stride, right, right_stride, depth, out, out_stride,
-                                vectors, tiles, start, 0);
-  const Index r = tiles * max_tile_rows;
-  with_constant<max_tile_rows - 1>(static_cast<int>(rows - r), [&](auto rest) {
-    product_rows<decltype(rest)::value>(left + r * left_stride, left_stride, right, right_stride,
-                                        depth, out + r * out_stride, out_stride, vectors, Index{1},
-                                        start, r);
+void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const Start& start,
+             const T* ahead) {
+  const Index whole = left.rows / max_tile_rows * max_tile_rows;
+  product_rows<max_tile_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), start,
+                              0, ahead);
+  const Index rest = left.rows - whole;
+  with_constant<max_tile_rows - 1>(static_cast<int>(rest), [&](auto rows) {
+    product_rows<decltype(rows)::value>(left.middle_rows(whole, rest), right,
+                                        out.middle_rows(whole, rest), start, whole, ahead);
   });
 }
 
 }  // namespace detail
 
-/// out = left . right, for `rows` rows and `vectors` whole vectors of columns.
+/// out = left . right.
+/// \param left   [rows, depth]
+/// \param right  [depth, cols]; cols is a multiple of the vector width
+/// \param out    [rows, cols], overwritten
+/// \param ahead  what lies where `right` does in the next page, or `right` itself: it is fetched to
+///               the caches on the way if the rows are few, and memory is the limit
 template <class T>
-void product(const T* left, Index left_stride, const T* right, Index right_stride, Index depth,
-             T* out, Index out_stride, Index rows, Index vectors) {
+void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const T* ahead) {
   const auto block = [&](Index k, const auto& how) {
-    detail::product(left + k, left_stride, right + k * right_stride, right_stride,
-                    std::min(depth_block, depth - k), out, out_stride, rows, vectors, how);
+    const Index depth = std::min(depth_block, left.cols - k);
+    detail::product(left.middle_cols(k, depth), right.middle_rows(k, depth), out, how,
+                    ahead + k * right.stride);
   };
   block(0, detail::Overwrite{});
-  for (Index k = depth_block; k < depth; k += depth_block) block(k, detail::Add{});
+  for (Index k = depth_block; k < left.cols; k += depth_block) block(k, detail::Add{});
 }
 
-/// out = carry * out + left . right, with one factor per row.
+/// out = carry * out + left . right. \param carry  [rows]; otherwise as `product`
 template <class T>
-void product_carry(const T* left, Index left_stride, const T* right, Index right_stride,
-                   Index depth, T* out, Index out_stride, Index rows, Index vectors,
-                   const T* carry) {
-  detail::product(left, left_stride, right, right_stride, depth, out, out_stride, rows, vectors,
-                  detail::Carry<T>{carry});
+void product_carry(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const T* carry,
+                   const T* ahead) {
+  detail::product(left, right, out, detail::Carry<T>{carry}, ahead);
 }
 
 }  // namespace heed::simd
