@@ -127,7 +127,13 @@ template <class Query, class Key, class Value, class Mask, class Score, class Ou
   requires std::convertible_to<Lse&&, RowsView<detail::ViewElement<Out>>>
 void attend(const Query& query, const Key& key, const Value& value, const Mask& mask,
             const Score& score, Out&& out, Lse&& lse) {
-  attend(query, key, value, mask, score, out, AttendOptions<detail::ViewElement<Out>>{.lse = lse});
+  using T = detail::ViewElement<Out>;
+  const HeadsView<T> heads(out);
+  const RowsView<T> sums(lse);
+  // Asked for, so it must be there: in the options, an empty one means that it is not wanted.
+  detail::require_shape("attend", "lse [num_heads, seqlen_q]", {sums.rows, sums.cols},
+                        {heads.num_heads, heads.rows});
+  attend(query, key, value, mask, score, out, AttendOptions<T>{.lse = sums});
 }
 
 /// The same with keys and values from a cache: prefill with many query rows, decode with one.
