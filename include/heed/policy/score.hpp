@@ -15,6 +15,7 @@
 /// policy is asked for means Scale: the softmax scale, 1/sqrt(head_dim) unless the model differs.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <span>
@@ -105,7 +106,8 @@ std::vector<T> alibi_slopes(Index num_heads) {
   const auto slope = [](double steps, Index count) {
     return static_cast<T>(std::exp2(-8.0 * steps / static_cast<double>(count)));
   };
-  for (Index i = 1; i <= power; ++i) slopes.push_back(slope(static_cast<double>(i), power));
+  for (Index i = 1; i <= std::min(power, num_heads); ++i)
+    slopes.push_back(slope(static_cast<double>(i), power));
   for (Index i = 0; i < num_heads - power; ++i)
     slopes.push_back(slope(static_cast<double>(2 * i + 1), 2 * power));
   return slopes;
