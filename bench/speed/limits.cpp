@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <vector>
-
-#include <unistd.h>
 
 #include "heed/base/executor.hpp"
 #include "heed/base/views.hpp"
@@ -91,8 +90,10 @@ double eigen_gemm_flops(Index num_threads) {
 }  // namespace
 
 double cached_bytes() {
-  const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return bytes > 0 ? static_cast<double>(bytes) / 2 : 16.0 * (1 << 20);
+  // Not sysconf: on a virtual machine it may tell the host's.
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
+  double kibibytes = 0;
+  return file >> kibibytes ? kibibytes * 1024 / 2 : 16.0 * (1 << 20);
 }
 
 Limits measure_limits(Index num_threads) {

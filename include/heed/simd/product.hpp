@@ -79,8 +79,7 @@ void product_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
       column[v] = load(right.row(k) + v * n);
       if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
     }
-    // A single row reads straight ahead, which the processor foresees better by itself.
-    if constexpr (Rows > 1 && Rows < max_tile_rows) prefetch<Vectors>(ahead + k * right.stride);
+    if constexpr (Rows < max_tile_rows) prefetch<Vectors>(ahead + k * (Vectors * n));
     for (int r = 0; r < Rows; ++r) {
       const Packet<T> factor = broadcast(left(r, k));
       for (int v = 0; v < Vectors; ++v) sum[r][v] = mul_add(factor, column[v], sum[r][v]);
@@ -111,7 +110,7 @@ void product_rows(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
       product_tile<Rows, decltype(width)::value>(
           left.middle_rows(r, Rows), right.middle_cols(column, right.cols - column),
           RowsView<T>(out.row(r) + column, Rows, out.cols - column, out.stride), start,
-          first_row + r, ahead + column);
+          first_row + r, ahead + column * left.cols);
   };
   Index v = 0;
   for (; v + widest <= vectors; v += widest) strip(v, std::integral_constant<int, widest>{});
@@ -138,14 +137,15 @@ void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, c
 /// \param left   [rows, depth]
 /// \param right  [depth, cols]; cols is a multiple of the vector width
 /// \param out    [rows, cols], overwritten
-/// \param ahead  what lies where `right` does in the next page, or `right` itself: it is fetched to
-///               the caches on the way if the rows are few, and memory is the limit
+/// \param ahead  what will be read after this: it is fetched from memory on the way, as much as is
+///               read here and from its start to its end, if the rows are so few that memory is the
+///               limit. `right` itself if there is nothing.
 template <class T>
 void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const T* ahead) {
   const auto block = [&](Index k, const auto& how) {
     const Index depth = std::min(depth_block, left.cols - k);
     detail::product(left.middle_cols(k, depth), right.middle_rows(k, depth), out, how,
-                    ahead + k * right.stride);
+                    ahead + k * right.cols);
   };
   block(0, detail::Overwrite{});
   for (Index k = depth_block; k < left.cols; k += depth_block) block(k, detail::Add{});
