@@ -65,8 +65,11 @@ struct Carry {
   static void finish(T* out, const Packet<T>& sum) { store(out, sum); }
 };
 
+/// Whether a tile asks memory for what comes next.
+enum class Fetch { nothing, ahead };
+
 /// One tile at the top left of the operands. \param first_row  of the tile, in the whole result
-template <int Rows, int Vectors, class T, class Start>
+template <int Rows, int Vectors, Fetch fetch, class T, class Start>
 void product_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out,
                   const Start& start, Index first_row, const T* ahead) {
   constexpr Index n = lanes<T>;
@@ -79,7 +82,7 @@ void product_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
       column[v] = load(right.row(k) + v * n);
       if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
     }
-    if constexpr (Rows < max_tile_rows) prefetch<Vectors>(ahead + k * (Vectors * n));
+    if constexpr (fetch == Fetch::ahead) prefetch<Vectors>(ahead + k * (Vectors * n));
     for (int r = 0; r < Rows; ++r) {
       const Packet<T> factor = broadcast(left(r, k));
       for (int v = 0; v < Vectors; ++v) sum[r][v] = mul_add(factor, column[v], sum[r][v]);
@@ -106,11 +109,16 @@ void product_rows(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
   const Index vectors = out.cols / lanes<T>;
   const auto strip = [&](Index v, auto width) {
     const Index column = v * lanes<T>;
-    for (Index r = 0; r < left.rows; r += Rows)
-      product_tile<Rows, decltype(width)::value>(
+    const auto tile = [&](Index r, auto fetch) {
+      product_tile<Rows, decltype(width)::value, decltype(fetch)::value>(
           left.middle_rows(r, Rows), right.middle_cols(column, right.cols - column),
           RowsView<T>(out.row(r) + column, Rows, out.cols - column, out.stride), start,
           first_row + r, ahead + column * left.cols);
+    };
+    // Once per strip: the other rows find it there.
+    tile(0, std::integral_constant<Fetch, Fetch::ahead>{});
+    for (Index r = Rows; r < left.rows; r += Rows)
+      tile(r, std::integral_constant<Fetch, Fetch::nothing>{});
   };
   Index v = 0;
   for (; v + widest <= vectors; v += widest) strip(v, std::integral_constant<int, widest>{});
@@ -122,8 +130,9 @@ template <class T, class Start>
 void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const Start& start,
              const T* ahead) {
   const Index whole = left.rows / max_tile_rows * max_tile_rows;
-  product_rows<max_tile_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), start,
-                              0, ahead);
+  if (whole > 0)
+    product_rows<max_tile_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), start,
+                                0, ahead);
   const Index rest = left.rows - whole;
   with_constant<max_tile_rows - 1>(static_cast<int>(rest), [&](auto rows) {
     product_rows<decltype(rows)::value>(left.middle_rows(whole, rest), right,
@@ -137,9 +146,8 @@ void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, c
 /// \param left   [rows, depth]
 /// \param right  [depth, cols]; cols is a multiple of the vector width
 /// \param out    [rows, cols], overwritten
-/// \param ahead  what will be read after this: it is fetched from memory on the way, as much as is
-///               read here and from its start to its end, if the rows are so few that memory is the
-///               limit. `right` itself if there is nothing.
+/// \param ahead  what will be read after this: as much of it as is read here is fetched from memory
+///               on the way, from its start to its end. `right` itself if there is nothing.
 template <class T>
 void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const T* ahead) {
   const auto block = [&](Index k, const auto& how) {
