@@ -113,8 +113,8 @@ def check_text(text):
     """(line number, fault) of any source file."""
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > MAX_COLUMNS:
-            yield number, (f"{len(line)} columns, {MAX_COLUMNS} at most: run clang-format, or break "
-                           "it by hand")
+            yield number, (f"{len(line)} columns, {MAX_COLUMNS} at most: run clang-format, or "
+                           "break it by hand")
         if LEFT_OPEN.search(line):
             yield number, "do it, or leave the mark out"
 

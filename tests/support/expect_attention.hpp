@@ -69,6 +69,22 @@ double walk_bound(std::span<const E> products) {
   return unit_roundoff<T> * std::min(n * magnitudes, walk);
 }
 
+/// The magnitudes of all terms of a score, none of which rounding may exceed by much: no policy
+/// magnifies an error, since tanh has a slope of at most 1, and so has every custom function of
+/// these tests.
+/// \param scaled  the scaled dot product
+template <class E>
+double score_terms(const reference::Score<E>& score, E scaled, Index head, Index q_row, Index k,
+                   Index position) {
+  E terms = std::abs(scaled);
+  if (!score.alibi_slopes.empty())
+    terms +=
+        std::abs(score.alibi_slopes[static_cast<std::size_t>(head)] * static_cast<E>(k - position));
+  if (score.bias) terms += std::abs((*score.bias)(score.bias->heads == 1 ? 0 : head, q_row, k));
+  if (score.custom) terms += std::abs(score.custom(0, head, position, k));
+  return static_cast<double>(terms);
+}
+
 /// The bounds of one row of a result: what rounding in T may do to its lse and to its elements.
 template <class T>
 class RowBounds {
@@ -113,21 +129,15 @@ class RowBounds {
   }
 
  private:
-  /// No policy magnifies an error: tanh has a slope of at most 1, and so has every custom function
-  /// of these tests.
   double bound_of_score(const AttentionInputs<E>& inputs, const reference::Score<E>& score,
                         Index head, Index q_row, Index k, double row_max) {
     products_.clear();
     for (Index c = 0; c < inputs.query.cols; ++c)
       products_.push_back(score.scale * inputs.query(head, q_row, c) * inputs.key(kv_head_, k, c));
-    const Index position = inputs.key.rows - inputs.query.rows + q_row;
-    E terms = std::abs(std::accumulate(products_.begin(), products_.end(), E{0}));
-    if (!score.alibi_slopes.empty())
-      terms += std::abs(score.alibi_slopes[static_cast<std::size_t>(head)] *
-                        static_cast<E>(k - position));
-    if (score.bias) terms += std::abs((*score.bias)(score.bias->heads == 1 ? 0 : head, q_row, k));
-    if (score.custom) terms += std::abs(score.custom(0, head, position, k));
-    return walk_bound<T, E>(products_) + score_bound<T>(0, static_cast<double>(terms), row_max);
+    const E dot = std::accumulate(products_.begin(), products_.end(), E{0});
+    const double terms =
+        score_terms(score, dot, head, q_row, k, inputs.key.rows - inputs.query.rows + q_row);
+    return walk_bound<T, E>(products_) + score_bound<T>(0, terms, row_max);
   }
 
   Index kv_head_;

@@ -33,6 +33,7 @@ using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
 template <class T>
 AlignedArray<T> make_aligned(Index count) {
   static_assert(std::is_trivially_destructible_v<T>);
+  if (count < 0) throw std::bad_array_new_length();
   const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
   return AlignedArray<T>(
       static_cast<T*>(::operator new(bytes, std::align_val_t{memory_alignment})));

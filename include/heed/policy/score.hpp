@@ -85,7 +85,7 @@ struct Alibi {
   std::span<const T> slopes;  ///< [num_heads], positive; see alibi_slopes
 
   template <class U>
-  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite& site) const {
+  simd::Packet<U> apply(const simd::Packet<U>& score, const ScoreSite& site) const {
     static_assert(std::same_as<T, U>, "heed: the Alibi slopes must have the compute type");
     const Index distance = site.kv_row - site.extent.query_position(site.q_row);
     const auto slope = simd::broadcast(slopes[static_cast<std::size_t>(site.head)]);
@@ -120,7 +120,7 @@ struct Bias {
   HeadsView<const T> bias;  ///< [1 or num_heads, seqlen_q, seqlen_kv]
 
   template <class U>
-  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite& site) const {
+  simd::Packet<U> apply(const simd::Packet<U>& score, const ScoreSite& site) const {
     static_assert(std::same_as<T, U>, "heed: the Bias must have the compute type");
     const T* row = bias.row(bias.num_heads > 1 ? site.head : 0, site.q_row) + site.kv_row;
     const Index there = bias.cols - site.kv_row;

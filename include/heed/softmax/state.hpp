@@ -54,7 +54,6 @@ struct SoftmaxState {
     }
     const bool larger = other.row_max > row_max;
     const T new_max = larger ? other.row_max : row_max;
-    // A NaN maximum on either side reaches both factors.
     const Factors factors{std::exp(row_max - new_max), std::exp(other.row_max - new_max)};
     row_sum = row_sum * factors.self + other.row_sum * factors.other;
     row_max = new_max;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// With a workspace, a decode step allocates nothing, and prefill needs no more memory for more
+/// tokens.
+
+#include <gtest/gtest.h>
+
+#include "heed/attention/attend.hpp"
+#include "heed/cache/kv_cache.hpp"
+#include "support/allocation_count.hpp"  // count_allocations
+#include "support/attention_case.hpp"    // normal_inputs, view
+
+namespace heed {
+namespace {
+
+using test::AttentionShape;
+using test::Random;
+using test::view;
+
+TEST(AttendAllocations, ADecodeStepMakesNone) {
+  for (const Index seqlen : {10, 3000}) {
+    const AttentionShape shape{
+        .num_heads = 6, .num_kv_heads = 2, .seqlen_q = 30, .seqlen_kv = seqlen + 30};
+    Random random(1);
+    const auto inputs = test::normal_inputs<float>(shape, random);
+    test::AttentionResult<float> result(6, 30, 16);
+    KvCache<FullKv<2, 16>> cache{seqlen + 30};
+    cache.append(view(inputs.key).middle_rows(0, seqlen),
+                 view(inputs.value).middle_rows(0, seqlen));
+    Workspace workspace;
+    const AttendOptions<float> options{.executor = SerialExecutor{}, .workspace = &workspace};
+    const auto step = [&](Index token) {
+      cache.append(view(inputs.key).middle_rows(seqlen + token, 1),
+                   view(inputs.value).middle_rows(seqlen + token, 1));
+      attend(view(inputs.query).middle_rows(token, 1), cache, CausalMask{}, 0.25,
+             view(result.out).middle_rows(token, 1), options);
+    };
+    EXPECT_GT(test::count_allocations([&] { step(0); }), 0) << "the first step makes the scratch";
+    for (Index token = 1; token < 30; ++token)
+      EXPECT_EQ(test::count_allocations([&] { step(token); }), 0) << token;
+  }
+}
+
+TEST(AttendAllocations, AMatrixCallMakesNoneEither) {
+  Random random(2);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 4, .num_kv_heads = 2, .seqlen_q = 100, .seqlen_kv = 200}, random);
+  test::AttentionResult<float> result(4, 100, 16);
+  Workspace workspace;
+  const auto call = [&] {
+    attend(view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 0.25,
+           view(result.out), {.executor = SerialExecutor{}, .workspace = &workspace});
+  };
+  call();
+  EXPECT_EQ(test::count_allocations(call), 0);
+}
+
+TEST(AttendAllocations, PrefillOfAnyLengthTakesTheSameMemory) {
+  const auto bytes_of = [](Index seqlen) {
+    Random random(3);
+    const auto inputs = test::normal_inputs<float>({.num_heads = 8,
+                                                    .num_kv_heads = 8,
+                                                    .seqlen_q = seqlen,
+                                                    .seqlen_kv = seqlen,
+                                                    .head_dim = 4,
+                                                    .head_dim_v = 4},
+                                                   random);
+    test::AttentionResult<float> result(8, seqlen, 4);
+    Workspace workspace;
+    attend(view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 0.25,
+           view(result.out), {.executor = SerialExecutor{}, .workspace = &workspace});
+    return workspace.bytes();
+  };
+  EXPECT_EQ(bytes_of(4000), bytes_of(1000));
+}
+
+}  // namespace
+}  // namespace heed

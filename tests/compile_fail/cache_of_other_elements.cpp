@@ -1,0 +1,7 @@
+// expect: heed: the cache's elements must be the compute type.
+#include "heed/attention/attend.hpp"
+#include "heed/cache/kv_cache.hpp"
+
+void call(heed::RowsView<float> rows, const heed::KvCache<heed::FullKv<1, 4>, double>& cache) {
+  heed::attend(rows, cache, heed::NoMask{}, 1.0, rows);
+}

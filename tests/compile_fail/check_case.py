@@ -1,0 +1,21 @@
+"""Compiles one case and checks how it fails: check_case.py CASE COMPILER OPTION..."""
+
+import subprocess
+import sys
+
+case, *command = sys.argv[1:]
+with open(case) as source:
+    first_line = source.readline().rstrip("\n")
+result = subprocess.run([*command, case], stderr=subprocess.PIPE, text=True)
+
+if first_line.startswith("// compiles"):
+    good = result.returncode == 0
+elif first_line.startswith("// expect: "):
+    words = first_line.removeprefix("// expect: ")
+    good = result.returncode != 0 and words != "" and words in result.stderr
+else:
+    sys.exit(f'{case}: the first line must be "// expect: WORDS OF THE MESSAGE" or "// compiles"')
+
+if not good:
+    sys.exit(f"{first_line}\ncompiler's exit code {result.returncode}, and its message:\n"
+             f"{result.stderr}")

@@ -1,0 +1,7 @@
+// expect: heed: an executor is copied into each call; make it a small handle
+#include "heed/base/executor.hpp"
+
+struct LargeExecutor : heed::SerialExecutor {
+  double state[100];
+};
+heed::AnyExecutor executor = LargeExecutor{};

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// After the first, a decode step through a layer allocates nothing.
+
+#include <gtest/gtest.h>
+
+#include "heed/cache/kv_cache.hpp"
+#include "support/allocation_count.hpp"  // count_allocations
+#include "support/grouped_case.hpp"      // GroupedCase
+#include "support/latent_case.hpp"       // LatentCase
+
+namespace heed {
+namespace {
+
+using test::Matrix;
+using test::Random;
+using test::view;
+
+/// Prefills `held` tokens, then decodes.
+template <class Layer, class Cache>
+void expect_no_allocations(const Layer& layer, Cache cache, Index model_dim, Index held) {
+  Random random(1);
+  const auto x = test::normal_matrix<float>(held + 20, model_dim, random);
+  Matrix<float> out(held + 20, model_dim);
+  const auto pass = [&](Index begin, Index count) {
+    layer.forward(view(x).middle_rows(begin, count), cache, CausalMask{},
+                  view(out).middle_rows(begin, count), {.executor = SerialExecutor{}});
+  };
+  EXPECT_GT(test::count_allocations([&] { pass(0, held); }), 0)
+      << "the first pass makes the scratch";
+  pass(held, 1);
+  for (Index token = held + 1; token < held + 20; ++token)
+    EXPECT_EQ(test::count_allocations([&] { pass(token, 1); }), 0) << "token " << token;
+}
+
+TEST(LayerAllocations, ADecodeStepOfGroupedQueryAttentionMakesNone) {
+  Random random(2);
+  const test::GroupedCase<float> layer_case(
+      {.shape = {.model_dim = 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16},
+       .head_norms = RmsNormGain::weight,
+       .rope = RopeOptions{.rope_dim = 16},
+       .biases = true},
+      random);
+  for (const Index held : {5, 1500})
+    expect_no_allocations(layer_case.layer(), KvCache<FullKv<2, 16>>(held + 20), 64, held);
+}
+
+TEST(LayerAllocations, ADecodeStepOfLatentAttentionMakesNone) {
+  Random random(3);
+  const test::LatentCase<float> layer_case({.shape = {.model_dim = 64,
+                                                      .num_heads = 4,
+                                                      .latent_dim = 32,
+                                                      .rope_dim = 8,
+                                                      .nope_dim = 16,
+                                                      .head_dim_v = 16,
+                                                      .query_latent_dim = 24},
+                                            .query_norm = true},
+                                           random);
+  for (const Index held : {5, 1500})
+    expect_no_allocations(layer_case.layer(), layer_case.cache(held + 20), 64, held);
+}
+
+}  // namespace
+}  // namespace heed
