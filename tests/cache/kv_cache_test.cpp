@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -167,39 +166,6 @@ TYPED_TEST(Cache, IsAsItWasWhenItsCapacityIsExceeded) {
       }
     tokens.append(cache, held, 100 - held);  // what fits still fits
     tokens.expect_held(cache, 100);
-  }
-}
-
-// Steps at random beside a plain vector that does the same.
-TYPED_TEST(Cache, FollowsAModelThroughARandomProgram) {
-  for (std::uint64_t seed = 0; seed < 20; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    Random random(seed);
-    const TypeParam source(1000, random);
-    const Index capacity = random.integer(1, 300);
-    auto cache = source.empty_cache(capacity);
-    std::vector<Index> model;  // which of the source's tokens are held
-    for (int step = 0; step < 60; ++step) {
-      const Index what = random.integer(0, 9);
-      if (what < 6) {
-        const Index begin = random.integer(0, 900), count = random.integer(0, what < 3 ? 3 : 90);
-        if (std::ssize(model) + count <= capacity) {
-          source.append(cache, begin, count);
-          for (Index i = 0; i < count; ++i) model.push_back(begin + i);
-        } else {
-          EXPECT_THROW(source.append(cache, begin, count), CapacityError);
-        }
-      } else if (what < 8) {
-        model.resize(static_cast<std::size_t>(random.integer(0, std::ssize(model))));
-        cache.truncate(std::ssize(model));
-      } else if (what == 8) {
-        cache = cache.fork();
-      } else if (random.uniform() < 0.2) {
-        cache.clear();
-        model.clear();
-      }
-      source.expect_held(cache, model);
-    }
   }
 }
 

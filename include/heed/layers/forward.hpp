@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "heed/base/executor.hpp"
@@ -63,6 +64,19 @@ void require_rows(std::string_view where, std::string_view argument, RowsView<co
   require_shape(where, argument, {found.rows, found.cols}, {rows, cols});
 }
 
+/// Throws unless every sequence of a batch has a cache of its own: two that append to one cache
+/// would each see the other's tokens, and room that was checked for both would suffice for one.
+template <class Cache, class Mask>
+void require_own_caches(std::string_view where,
+                        std::span<const BatchSequence<Cache, Mask>> sequences) {
+  for (std::size_t i = 0; i < sequences.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      require(sequences[i].cache != sequences[j].cache, where, [&] {
+        return "sequences " + std::to_string(j) + " and " + std::to_string(i) +
+               " share a cache; each needs its own";
+      });
+}
+
 /// The value a shape field must have: the fixed one, or what came at run time.
 constexpr Index fixed_or(Index fixed, Index given) { return fixed == dynamic ? given : fixed; }
 
@@ -113,7 +127,7 @@ class AppendGuard {
       : cache_(std::exchange(other.cache_, nullptr)), seqlen_(other.seqlen_) {}
   AppendGuard& operator=(AppendGuard&&) = delete;
   ~AppendGuard() {
-    if (cache_ != nullptr) cache_->truncate(seqlen_);
+    if (cache_ != nullptr && cache_->seqlen() > seqlen_) cache_->truncate(seqlen_);
   }
   void keep() noexcept { cache_ = nullptr; }
 

@@ -107,6 +107,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                      const ForwardOptions& options = {}) const {
     constexpr auto where = "GroupedQueryAttention::forward_batch";
     check_out(where, x, out);
+    detail::require_own_caches(where, sequences);
     Index rows = 0;
     for (const auto& sequence : sequences) {
       check_cache(where, *sequence.cache);

@@ -103,6 +103,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
                      const Score& score, RowsView<T> out, const LatentOptions& options = {}) const {
     constexpr auto where = "MultiHeadLatentAttention::forward_batch";
     check_out(where, x, out);
+    detail::require_own_caches(where, sequences);
     Index rows = 0;
     for (const auto& sequence : sequences) {
       check_cache(where, *sequence.cache);

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Layers under several threads: batches give the same bits on any number of them, and passes on
+/// different caches may run at the same time.
+
+#include <span>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "heed/cache/kv_cache.hpp"
+#include "support/executors.hpp"     // executors
+#include "support/grouped_case.hpp"  // GroupedCase
+#include "support/latent_case.hpp"   // LatentCase
+
+namespace heed {
+namespace {
+
+using test::Matrix;
+using test::Random;
+using test::view;
+
+struct Grouped {
+  static constexpr Index model_dim = 300;
+  using Cache = KvCache<FullKv<4, 24>>;
+  test::GroupedCase<float> layer_case;
+
+  explicit Grouped(Random& random)
+      : layer_case(
+            {.shape = {.model_dim = model_dim, .num_heads = 12, .num_kv_heads = 4, .head_dim = 24},
+             .rope = RopeOptions{.rope_dim = 24}},
+            random) {}
+  static Cache cache() { return Cache(200); }
+};
+struct Latent {
+  static constexpr Index model_dim = 300;
+  using Cache = KvCache<LatentKv<40, 8>>;
+  test::LatentCase<float> layer_case;
+
+  explicit Latent(Random& random)
+      : layer_case({.shape = {.model_dim = model_dim,
+                              .num_heads = 6,
+                              .latent_dim = 40,
+                              .rope_dim = 8,
+                              .nope_dim = 24,
+                              .head_dim_v = 24,
+                              .query_latent_dim = 50}},
+                   random) {}
+  static Cache cache() { return Cache(200); }
+};
+
+template <class Kind>
+class LayerThreads : public testing::Test {
+ protected:
+  using KindCache = typename Kind::Cache;
+  Random random_{1};
+  Kind kind_{random_};
+  decltype(kind_.layer_case.layer()) layer_ = kind_.layer_case.layer();
+};
+using Kinds = testing::Types<Grouped, Latent>;
+TYPED_TEST_SUITE(LayerThreads, Kinds);
+
+// A long prefill, a short one and a decode step in one batch, then a decode step of each.
+TYPED_TEST(LayerThreads, BatchesGiveTheSameBitsOnAnyNumber) {
+  using Cache = typename TypeParam::Cache;
+  using Sequence = BatchSequence<Cache, CausalMask>;
+  const auto x = test::normal_matrix<float>(150, TypeParam::model_dim, this->random_);
+  std::vector<float> serial;
+  for (const AnyExecutor& executor : test::executors()) {
+    Cache first = TypeParam::cache(), second = TypeParam::cache(), third = TypeParam::cache();
+    Matrix<float> out(150, TypeParam::model_dim);
+    const auto round = [&](const std::vector<Sequence>& sequences, Index begin) {
+      Index count = 0;
+      for (const Sequence& sequence : sequences) count += sequence.seqlen;
+      this->layer_.forward_batch(view(x).middle_rows(begin, count),
+                                 std::span<const Sequence>(sequences), this->layer_.softmax_scale(),
+                                 view(out).middle_rows(begin, count), {.executor = executor});
+      return begin + count;
+    };
+    Index begin = round({{30, &first}}, 0);
+    begin = round({{1, &first}, {99, &second}, {17, &third}}, begin);
+    begin = round({{1, &first}, {1, &second}, {1, &third}}, begin);
+    EXPECT_EQ(begin, 150);
+    if (serial.empty()) serial = out.data;
+    EXPECT_EQ(out.data, serial);
+  }
+}
+
+TYPED_TEST(LayerThreads, PassesOnDifferentCachesMayRunAtTheSameTime) {
+  constexpr Index prompt = 60, seqlen = 100;
+  const auto x = test::normal_matrix<float>(seqlen, TypeParam::model_dim, this->random_);
+  const auto run = [&](Matrix<float>& out) {
+    auto cache = TypeParam::cache();
+    const auto pass = [&](Index begin, Index count) {
+      this->layer_.forward(view(x).middle_rows(begin, count), cache, CausalMask{},
+                           view(out).middle_rows(begin, count), {.executor = SerialExecutor{}});
+    };
+    pass(0, prompt);
+    for (Index token = prompt; token < seqlen; ++token) pass(token, 1);
+  };
+  Matrix<float> alone(seqlen, TypeParam::model_dim);
+  run(alone);
+  std::vector<Matrix<float>> outs(4, Matrix<float>(seqlen, TypeParam::model_dim));
+  std::vector<std::thread> threads;
+  for (Matrix<float>& out : outs) threads.emplace_back([&run, &out] { run(out); });
+  for (std::thread& thread : threads) thread.join();
+  for (const Matrix<float>& out : outs) EXPECT_EQ(out.data, alone.data);
+}
+
+}  // namespace
+}  // namespace heed
