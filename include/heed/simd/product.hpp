@@ -117,8 +117,9 @@ void product_rows(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
     };
     // Once per strip: the other rows find it there.
     tile(0, std::integral_constant<Fetch, Fetch::ahead>{});
-    for (Index r = Rows; r < left.rows; r += Rows)
-      tile(r, std::integral_constant<Fetch, Fetch::nothing>{});
+    if constexpr (Rows == max_tile_rows)  // fewer rows are one tile
+      for (Index r = Rows; r < left.rows; r += Rows)
+        tile(r, std::integral_constant<Fetch, Fetch::nothing>{});
   };
   Index v = 0;
   for (; v + widest <= vectors; v += widest) strip(v, std::integral_constant<int, widest>{});
