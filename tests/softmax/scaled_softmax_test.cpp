@@ -32,9 +32,12 @@ class SoftmaxStep : public testing::Test {
     return {std::countr_zero(visible) / n, (page_size - std::countl_zero(visible) + n - 1) / n};
   }
   static T step(std::vector<T>& scores, std::uint64_t visible, SoftmaxState<T>& state) {
-    return detail::softmax_step(scores.data(), vectors_of(visible), visible, Scale{0.5},
-                                {.head = 0, .q_row = 0, .kv_row = 0, .extent = {1, page_size}},
-                                state);
+    const detail::VectorRange vectors = vectors_of(visible);
+    const T carry = detail::raise_row_max(
+        scores.data(), vectors, visible, Scale{0.5},
+        {.head = 0, .q_row = 0, .kv_row = 0, .extent = {1, page_size}}, state);
+    detail::exponentiate(scores.data(), vectors, state);
+    return carry;
   }
   static bool sees(std::uint64_t visible, Index i) { return (visible >> i & 1) != 0; }
 

@@ -121,10 +121,13 @@ void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
     const Tile& tile = place.tile;
     memory.with_scratch([&](const auto& scratch) {
       load_queries(problem, tile, scratch);
+      const KeyRange keys = tile_keys(problem, tile, {0, problem.source->seqlen()}).some;
+      Index split = keys.begin / split_size;
+      auto first = scratch;  // the first split needs no merge
+      first.partial = scratch.total;
+      sweep(problem, score, tile, split_range(split), first);
       Partial<T> total = scratch.total;
-      total.reset(tile.count);
-      const KeyRange keys = tile_range(problem, tile, {0, problem.source->seqlen()});
-      for (Index split = keys.begin / split_size; split * split_size < keys.end; ++split) {
+      for (++split; split * split_size < keys.end; ++split) {
         sweep(problem, score, tile, split_range(split), scratch);
         total.merge(scratch.partial, tile.count);
       }

@@ -28,19 +28,27 @@ struct RowRange {
   Index end;
 };
 
-/// Finds the keys of a page that each row of the tile sees. \param visible  [rows of the tile]
-template <class T, class Source, class Mask>
-void find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile, Index page_begin,
-                  std::uint64_t* visible) {
-  const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size();
-  for (Index r = 0; r < tile.count; ++r) {
-    const Index row = tile.begin + r;
-    // All heads of a position see the same unless the mask says otherwise.
-    visible[r] = r > 0 && row % group != 0
-                     ? visible[r - 1]
-                     : mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
-                                 problem.position(row), page_begin, problem.extent());
+/// The keys of a split that the rows of a tile may see.
+struct TileKeys {
+  KeyRange some;   ///< none outside of it is seen by any row
+  KeyRange every;  ///< all in it are seen by every row, if the mask is a RangeMask
+
+  bool whole_page(Index page_begin) const {
+    return every.begin <= page_begin && page_begin + page_size <= every.end;
   }
+};
+
+template <class T, class Source, class Mask>
+TileKeys tile_keys(const Problem<T, Source, Mask>& problem, const Tile& tile, KeyRange split) {
+  TileKeys keys{{split.end, split.begin}, split};
+  const Index last = problem.position(tile.begin + tile.count - 1);
+  for (Index q_row = problem.position(tile.begin); q_row <= last; ++q_row) {
+    const KeyRange range = intersection(mask_range(*problem.mask, q_row, problem.extent()), split);
+    keys.every = intersection(keys.every, range);
+    if (range.end <= range.begin) continue;
+    keys.some = {std::min(keys.some.begin, range.begin), std::max(keys.some.end, range.end)};
+  }
+  return keys;
 }
 
 inline PageVisibility summarise(const std::uint64_t* visible, RowRange rows) {
@@ -52,17 +60,24 @@ inline PageVisibility summarise(const std::uint64_t* visible, RowRange rows) {
   return page;
 }
 
-/// The keys within `keys` that any row of the tile may see.
+/// Finds the keys of a page that each row of the tile sees. \param visible  [rows of the tile]
 template <class T, class Source, class Mask>
-KeyRange tile_range(const Problem<T, Source, Mask>& problem, const Tile& tile, KeyRange keys) {
-  KeyRange common{keys.end, keys.begin};
-  const Index last = problem.position(tile.begin + tile.count - 1);
-  for (Index q_row = problem.position(tile.begin); q_row <= last; ++q_row) {
-    const KeyRange range = intersection(mask_range(*problem.mask, q_row, problem.extent()), keys);
-    if (range.end <= range.begin) continue;
-    common = {std::min(common.begin, range.begin), std::max(common.end, range.end)};
+PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile,
+                            const TileKeys& keys, Index page_begin, std::uint64_t* visible) {
+  if (RangeMask<Mask> && keys.whole_page(page_begin)) {
+    std::fill_n(visible, tile.count, all_visible);
+    return {all_visible, all_visible};
   }
-  return common;
+  const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size();
+  for (Index r = 0; r < tile.count; ++r) {
+    const Index row = tile.begin + r;
+    // All heads of a position see the same unless the mask says otherwise.
+    visible[r] = r > 0 && row % group != 0
+                     ? visible[r - 1]
+                     : mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
+                                 problem.position(row), page_begin, problem.extent());
+  }
+  return summarise(visible, {0, tile.count});
 }
 
 /// How the values of a page are.
@@ -74,9 +89,12 @@ template <class T, class Element>
 Values inspect_values(const PageView<Element>& page, const PageVisibility& seen, Index width) {
   const auto zero = simd::broadcast(T{0});
   auto sum = zero;
-  for (Index key = seen.first(); key < seen.last(); ++key)
+  for (Index key = seen.first(); key < seen.last(); ++key) {
+    auto row_sum = zero;  // a chain of its own, so that rows overlap
     for (Index c = 0; c < width; c += simd::lanes<T>)
-      sum = simd::mul_add(simd::load(page.values + key * page.value_stride + c), zero, sum);
+      row_sum = simd::mul_add(simd::load(page.values + key * page.value_stride + c), zero, row_sum);
+    sum = simd::add(sum, row_sum);
+  }
   return std::isnan(simd::sum_lanes(sum)) ? Values::some_not_finite : Values::finite;
 }
 
@@ -132,18 +150,26 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
                          {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
                          scores.middle_cols(first, width));
 
+  // A row that sees the whole page takes a way on which the compiler knows so.
+  const auto either_way = [&](Index r, const auto& f) {
+    if (scratch.visible[r] == all_visible)
+      f(VectorRange{0, page_size / n}, all_visible);
+    else
+      f(vectors, scratch.visible[r]);
+  };
   for (Index r = rows.begin; r < rows.end; ++r) {
     const Index row = tile.begin + r;
     const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page.begin,
                          problem.extent()};
-    T* const row_scores = scratch.scores + r * page_size;
-    SoftmaxState<T>& state = scratch.partial.state[r];
-    scratch.carry[r] =
-        scratch.visible[r] == all_visible
-            ? softmax_step(row_scores, VectorRange{0, page_size / n}, all_visible, score, site,
-                           state)
-            : softmax_step(row_scores, vectors, scratch.visible[r], score, site, state);
+    either_way(r, [&](VectorRange range, std::uint64_t visible) {
+      scratch.carry[r] = raise_row_max(scratch.scores + r * page_size, range, visible, score, site,
+                                       scratch.partial.state[r]);
+    });
   }
+  for (Index r = rows.begin; r < rows.end; ++r)
+    either_way(r, [&](VectorRange range, std::uint64_t) {
+      exponentiate(scratch.scores + r * page_size, range, scratch.partial.state[r]);
+    });
 
   if (seen.edge() && page.values == Values::some_not_finite)
     return add_visible_values(scratch, view, rows, problem.source->head_dim_v());
@@ -167,17 +193,16 @@ template <class T, class Source, class Mask, class Score, class Element>
 void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
            KeyRange split, const TileScratch<T, Element>& scratch) {
   scratch.partial.reset(tile.count);
-  const KeyRange keys = tile_range(problem, tile, split);
-  for (Index index = keys.begin / page_size; index * page_size < keys.end; ++index) {
+  const TileKeys keys = tile_keys(problem, tile, split);
+  for (Index index = keys.some.begin / page_size; index * page_size < keys.some.end; ++index) {
     const Index page_begin = index * page_size;
-    find_visible(problem, tile, page_begin, scratch.visible);
     const RowRange all_rows{0, tile.count};
-    const PageVisibility seen = summarise(scratch.visible, all_rows);
+    const PageVisibility seen = find_visible(problem, tile, keys, page_begin, scratch.visible);
     if (seen.any == 0) continue;
     CurrentPage<Element> page{
         problem.source->page(tile.kv_head, index, scratch.page), {}, page_begin, Values::finite};
     // Only a page that lies somewhere can be fetched early; one that is packed cannot.
-    const Index next = page_begin + page_size < keys.end ? index + 1 : index;
+    const Index next = page_begin + page_size < keys.some.end ? index + 1 : index;
     page.next = problem.source->page_scratch() > 0
                     ? page.view
                     : problem.source->page(tile.kv_head, next, scratch.page);

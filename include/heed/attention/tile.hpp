@@ -153,11 +153,11 @@ void finish(const Problem<T, Source, Mask>& problem, const Tile& tile, const Par
       factor = denominator.merge({problem.sinks[static_cast<std::size_t>(head)], T{1}}).self;
     const T* const sum = total.sum + r * total.stride;
     T* const out = problem.out.row(head, q_row);
-    if (state.empty()) {
+    const T weight = factor / denominator.row_sum;
+    if (state.empty())
       std::fill_n(out, width, T{0});
-    } else {
-      for (Index c = 0; c < width; ++c) out[c] = factor * sum[c] / denominator.row_sum;
-    }
+    else
+      for (Index c = 0; c < width; ++c) out[c] = weight * sum[c];
     if (problem.lse.data != nullptr) problem.lse(head, q_row) = state.lse();
   }
 }

@@ -16,17 +16,24 @@ inline constexpr int dot_rows = num_registers >= 32 ? 5 : 3;
 template <int Rows, int Tokens, class T>
 void dot_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) {
   Packet<T> sum[Rows][Tokens];
+#pragma GCC unroll 8
   for (auto& row : sum)
+#pragma GCC unroll 8
     for (auto& s : row) s = broadcast(T{0});
   for (Index k = 0; k < left.cols; k += lanes<T>) {
     Packet<T> query[Rows];
+#pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) query[r] = keep_in_register(load(left.row(r) + k));
+#pragma GCC unroll 8
     for (int t = 0; t < Tokens; ++t) {
       const Packet<T> key = keep_in_register(load(right.row(t) + k));
+#pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) sum[r][t] = mul_add(query[r], key, sum[r][t]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
     for (int t = 0; t < Tokens; ++t) out(r, t) = sum_lanes(sum[r][t]);
 }
 

@@ -25,10 +25,13 @@ namespace heed::simd {
 /// more independent sums, and 12 FMAs on 8 loads leave the load ports idle a third of the time.
 inline constexpr int max_tile_rows = 6;
 
-/// Depth that `product` sums in one chain before it adds the block to the result. One chain over a
-/// whole head of 576 has 2.7 times the rounding error of PyTorch's product, blocks of 32 have 0.9
-/// times; they cost an addition per 32 FMAs.
-inline constexpr Index depth_block = 32;
+/// Depth that `product` sums in one chain before it adds the block to the result: 64 or a little
+/// more, so that the blocks are even. One chain over a whole head of 576 has 2.7 times the rounding
+/// error of PyTorch's product; shorter blocks cost more additions.
+constexpr Index depth_block(Index depth) {
+  const Index blocks = std::max<Index>(depth / 64, 1);
+  return (depth + blocks - 1) / blocks;
+}
 
 namespace detail {
 
@@ -74,21 +77,28 @@ void product_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
                   const Start& start, Index first_row, const T* ahead) {
   constexpr Index n = lanes<T>;
   Packet<T> sum[Rows][Vectors];
+#pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) sum[r][v] = start.start(out.row(r) + v * n, first_row + r);
   for (Index k = 0; k < left.cols; ++k) {
     Packet<T> column[Vectors];
+#pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
       column[v] = load(right.row(k) + v * n);
       if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
     }
     if constexpr (fetch == Fetch::ahead) prefetch<Vectors>(ahead + k * (Vectors * n));
+#pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const Packet<T> factor = broadcast(left(r, k));
+#pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) sum[r][v] = mul_add(factor, column[v], sum[r][v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) start.finish(out.row(r) + v * n, sum[r][v]);
 }
 
@@ -151,13 +161,14 @@ void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, c
 ///               on the way, from its start to its end. `right` itself if there is nothing.
 template <class T>
 void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const T* ahead) {
+  const Index block_depth = depth_block(left.cols);
   const auto block = [&](Index k, const auto& how) {
-    const Index depth = std::min(depth_block, left.cols - k);
+    const Index depth = std::min(block_depth, left.cols - k);
     detail::product(left.middle_cols(k, depth), right.middle_rows(k, depth), out, how,
                     ahead + k * right.cols);
   };
   block(0, detail::Overwrite{});
-  for (Index k = depth_block; k < left.cols; k += depth_block) block(k, detail::Add{});
+  for (Index k = block_depth; k < left.cols; k += block_depth) block(k, detail::Add{});
 }
 
 /// out = carry * out + left . right. \param carry  [rows]; otherwise as `product`

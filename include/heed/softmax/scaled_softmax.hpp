@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "heed/policy/score.hpp"
 #include "heed/simd/exp.hpp"
@@ -32,19 +33,20 @@ void hide(T* scores, std::uint64_t visible) {
   }
 }
 
-/// One step of the online softmax.
+/// A step of the online softmax is two halves, so that the rows of a tile can take the first one
+/// after another and then the second: the rows of a half are independent of each other and overlap,
+/// where the two halves of one row wait for its maximum.
 ///
-/// \param scores   [page_size], query . key on entry; exp(score - state.row_max) on exit, which is
-///                 0 where hidden. Only `vectors` are read and written.
+/// First half: scores pass the score policy and the mask, and the row's maximum may grow.
+///
+/// \param scores   [page_size], query . key on entry, what the softmax is of on exit. Only `vectors`
+///                 are read and written.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
 /// \returns the factor for the values that were summed before this page
-///
-/// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do
-/// so too (inf - inf), as they do in PyTorch.
 template <class T, class Score>
-T softmax_step(T* scores, VectorRange vectors, std::uint64_t visible, const Score& score_policy,
-               ScoreSite site, SoftmaxState<T>& state) {
+T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Score& score_policy,
+                ScoreSite site, SoftmaxState<T>& state) {
   constexpr Index n = simd::lanes<T>;
   const Index page_begin = site.kv_row;
   auto page_max = simd::broadcast(-std::numeric_limits<T>::infinity());
@@ -60,20 +62,36 @@ T softmax_step(T* scores, VectorRange vectors, std::uint64_t visible, const Scor
     for (Index v = vectors.begin; v < vectors.end; ++v)
       page_max = simd::max(page_max, simd::load(scores + v * n));
   }
-  const T carry = state.rebase(std::max(state.row_max, simd::max_lanes(page_max)));
+  return state.rebase(std::max(state.row_max, simd::max_lanes(page_max)));
+}
+
+/// Second half: scores become exp(score - state.row_max), which is 0 where hidden, and the row's
+/// sum grows by them.
+///
+/// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do
+/// so too (inf - inf), as they do in PyTorch.
+template <class T>
+void exponentiate(T* scores, VectorRange vectors, SoftmaxState<T>& state) {
+  constexpr Index n = simd::lanes<T>;
   // A row that has seen no key yet subtracts 0 from its -inf, not -inf.
   const auto reference = simd::broadcast(state.empty() ? T{0} : state.row_max);
   auto sum = simd::broadcast(T{0});
-  for (Index v = vectors.begin; v < vectors.end; ++v) {
-    const auto prob = simd::exp_nonpositive<T>(simd::sub(simd::load(scores + v * n), reference));
-    simd::store(scores + v * n, prob);
-    sum = simd::add(sum, prob);
-  }
+  const auto step = [&]<int Count>(T* score, std::integral_constant<int, Count>) {
+    simd::Packet<T> prob[Count];
+    for (int i = 0; i < Count; ++i) prob[i] = simd::sub(simd::load(score + i * n), reference);
+    simd::exp_nonpositive<T>(prob);
+    for (int i = 0; i < Count; ++i) {
+      simd::store(score + i * n, prob[i]);
+      sum = simd::add(sum, prob[i]);
+    }
+  };
+  Index v = vectors.begin;
+  for (; v + 2 <= vectors.end; v += 2) step(scores + v * n, std::integral_constant<int, 2>{});
+  if (v < vectors.end) step(scores + v * n, std::integral_constant<int, 1>{});
   const T page_sum = simd::sum_lanes(sum);
   state.row_sum += page_sum;
   // The maximum may have passed over a NaN; the sum did not.
   if (std::isnan(page_sum)) state.row_max = page_sum;
-  return carry;
 }
 
 }  // namespace heed::detail
