@@ -25,11 +25,11 @@ namespace heed::simd {
 /// more independent sums, and 12 FMAs on 8 loads leave the load ports idle a third of the time.
 inline constexpr int max_tile_rows = 6;
 
-/// Depth that `product` sums in one chain before it adds the block to the result: 64 or a little
-/// more, so that the blocks are even. One chain over a whole head of 576 has 2.7 times the rounding
-/// error of PyTorch's product; shorter blocks cost more additions.
+/// Depth that `product` sums in one chain before it adds the block to the result: up to 64, and all
+/// alike. One chain over a whole head of 576 has 2.7 times the rounding error of PyTorch's product;
+/// shorter blocks cost more additions.
 constexpr Index depth_block(Index depth) {
-  const Index blocks = std::max<Index>(depth / 64, 1);
+  const Index blocks = std::max<Index>((depth + 63) / 64, 1);
   return (depth + blocks - 1) / blocks;
 }
 
