@@ -6,9 +6,9 @@
 #include <fstream>
 #include <vector>
 
+#include "heed/base/aligned_array.hpp"
 #include "heed/base/executor.hpp"
 #include "heed/base/views.hpp"
-#include "heed/base/workspace.hpp"
 #include "heed/simd/packet.hpp"
 
 namespace heed::bench {

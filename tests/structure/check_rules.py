@@ -42,6 +42,8 @@ def check_layer(folder, number, name):
     """One #include of a header in include/heed/folder."""
     if STANDARD.match(name) or ALLOWED.match(name):
         return
+    if (folder, name) == ("base", "sys/mman.h"):  # huge pages
+        return
     if INTRINSICS.match(name):
         if folder != "simd":
             yield number, f"<{name}> belongs into simd/, the one seam to the vector unit"

@@ -7,39 +7,14 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
-#include <memory>
 #include <mutex>
-#include <new>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "heed/base/aligned_array.hpp"
 #include "heed/base/index.hpp"
 
 namespace heed {
-namespace detail {
-
-/// A cache line, and the widest vector register.
-inline constexpr std::size_t memory_alignment = 64;
-
-struct AlignedDelete {
-  void operator()(void* memory) const noexcept {
-    ::operator delete(memory, std::align_val_t{memory_alignment});
-  }
-};
-/// `count` uninitialised elements on a cache-line boundary.
-template <class T>
-using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
-template <class T>
-AlignedArray<T> make_aligned(Index count) {
-  static_assert(std::is_trivially_destructible_v<T>);
-  if (count < 0) throw std::bad_array_new_length();
-  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-  return AlignedArray<T>(
-      static_cast<T*>(::operator new(bytes, std::align_val_t{memory_alignment})));
-}
-
-}  // namespace detail
 
 /// A store of scratch blocks. A call borrows blocks and gives them back when it ends; the next call
 /// finds them again. Threads may share one. Layers own one; pass one to `attend` to the same end.

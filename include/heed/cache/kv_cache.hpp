@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "heed/base/aligned_array.hpp"
 #include "heed/base/views.hpp"
-#include "heed/base/workspace.hpp"
 #include "heed/cache/kv_entry.hpp"
 
 namespace heed {

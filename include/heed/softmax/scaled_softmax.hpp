@@ -39,8 +39,8 @@ void hide(T* scores, std::uint64_t visible) {
 ///
 /// First half: scores pass the score policy and the mask, and the row's maximum may grow.
 ///
-/// \param scores   [page_size], query . key on entry, what the softmax is of on exit. Only `vectors`
-///                 are read and written.
+/// \param scores   [page_size], query . key on entry, what the softmax is of on exit. Only
+///                 `vectors` are read and written.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
 /// \returns the factor for the values that were summed before this page
