@@ -7,9 +7,9 @@ std::span<const heed::bench::ElementType> heed::bench::element_types() {
   static constexpr ElementType types[] = {
       {"f32", kv_element<float>, make_decode_case<float>},
       {"f64", kv_element<double>, make_decode_case<double>},
-      {"f16", {.bits = 16}, formula_alone},
-      {"bf16", {.bits = 16}, formula_alone},
-      {"int8", {.bits = 8, .scale_bytes_per_row = 4}, formula_alone},  // a float scale for each row
+      {"f16", kv_element<f16>, make_decode_case<f16>},
+      {"bf16", kv_element<bf16>, make_decode_case<bf16>},
+      {"int8", kv_element<int8>, make_decode_case<int8>},
   };
   return types;
 }

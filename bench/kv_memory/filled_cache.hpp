@@ -45,10 +45,6 @@ inline DecodeSizes decode_sizes(const LatentShape& shape, Index tokens) {
           .softmax_scale = 1 / std::sqrt(static_cast<double>(width))};
 }
 
-/// What float rounds, float32 caches and narrower ones alike.
-template <class Element>
-using ComputeType = std::conditional_t<std::is_same_v<Element, double>, double, float>;
-
 template <class Element>
 auto make_cache(const GroupedShape& shape, Index tokens) {
   return KvCache<FullKv<>, Element>(tokens, FullKv<>{.num_kv_heads = shape.num_kv_heads,

@@ -14,6 +14,7 @@
 
 #include "heed/attention/attend.hpp"
 #include "heed/attention/merge.hpp"
+#include "heed/base/element.hpp"
 #include "heed/cache/kv_bytes.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "heed/layers/grouped_query_attention.hpp"

@@ -20,7 +20,11 @@ TEST(CacheSizes, BytesPerTokenAreTheFormula) {
   EXPECT_EQ((KvCache<FullKv<8, 128>, float>(1).bytes_per_token()), 2U * 8 * 128 * 4);
   EXPECT_EQ((KvCache<FullKv<8, 128>, double>(1).bytes_per_token()), 2U * 8 * 128 * 8);
   EXPECT_EQ((KvCache<FullKv<1, 64, 32>, float>(1).bytes_per_token()), (64U + 32) * 4);
+  EXPECT_EQ((KvCache<FullKv<8, 128>, bf16>(1).bytes_per_token()), 2U * 8 * 128 * 2);
+  EXPECT_EQ((KvCache<FullKv<8, 128>, int8>(1).bytes_per_token()), 2U * 8 * (128 + 4));
   EXPECT_EQ((KvCache<LatentKv<512, 64>, float>(1).bytes_per_token()), 576U * 4);
+  EXPECT_EQ((KvCache<LatentKv<512, 64>, f16>(1).bytes_per_token()), 576U * 2);
+  EXPECT_EQ((KvCache<LatentKv<512, 64>, int8>(1).bytes_per_token()), 576U + 4);
   EXPECT_EQ((KvCache<LatentKv<>, double>(1, {.latent_dim = 12, .rope_dim = 0}).bytes_per_token()),
             12U * 8);
 }
@@ -32,7 +36,10 @@ TEST(CacheSizes, BytesAreWholePages) {
     const auto tokens_in_pages = static_cast<std::size_t>((capacity + 63) / 64 * 64);
     EXPECT_EQ((KvCache<FullKv<2, 128>>(capacity).bytes()), tokens_in_pages * 2 * 256 * 4);
     EXPECT_EQ((KvCache<FullKv<3, 20, 9>>(capacity).bytes()), tokens_in_pages * 3 * (20 + 16) * 4);
+    EXPECT_EQ((KvCache<FullKv<2, 128>, f16>(capacity).bytes()), tokens_in_pages * 2 * 256 * 2);
+    EXPECT_EQ((KvCache<FullKv<2, 128>, int8>(capacity).bytes()), tokens_in_pages * 2 * (256 + 8));
     EXPECT_EQ((KvCache<LatentKv<512, 64>>(capacity).bytes()), tokens_in_pages * 576 * 4);
+    EXPECT_EQ((KvCache<LatentKv<512, 64>, int8>(capacity).bytes()), tokens_in_pages * (576 + 4));
     EXPECT_EQ((KvCache<LatentKv<21, 6>, double>(capacity).bytes()), tokens_in_pages * 32 * 8);
   }
 }

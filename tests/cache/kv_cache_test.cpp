@@ -21,11 +21,13 @@ namespace {
 using test::expect_shape_error;
 using test::Random;
 
-/// What a token of either kind is: each test runs on both, and on float and double.
+/// What a token of either kind is: each test runs on both, and on all elements.
 template <class Tokens>
 class Cache : public testing::Test {};
-using Kinds = testing::Types<test::FullTokens<float>, test::FullTokens<double>,
-                             test::LatentTokens<float>, test::LatentTokens<double>>;
+using Kinds =
+    testing::Types<test::FullTokens<float>, test::FullTokens<double>, test::FullTokens<f16>,
+                   test::FullTokens<bf16>, test::FullTokens<int8>, test::LatentTokens<float>,
+                   test::LatentTokens<double>, test::LatentTokens<bf16>, test::LatentTokens<int8>>;
 TYPED_TEST_SUITE(Cache, Kinds);
 
 TYPED_TEST(Cache, GivesBackWhatWasAppendedInAnyChunks) {

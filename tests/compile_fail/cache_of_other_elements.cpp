@@ -1,4 +1,4 @@
-// expect: heed: the cache's elements must be the compute type.
+// expect: heed: a cache of double is attended to in double, any other in float.
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
 

@@ -114,7 +114,7 @@ AttentionResult<T> attend_matrices(const AttentionInputs<T>& inputs, const Mask&
 }
 
 /// attend on a cache, or any other source of pages.
-template <class Source, class Mask, class Score, class T = typename Source::Element>
+template <class Source, class Mask, class Score, class T = ComputeType<typename Source::Element>>
 AttentionResult<T> attend_source(std::type_identity_t<HeadsView<const T>> query,
                                  const Source& source, const Mask& mask, const Score& score,
                                  AttendOptions<T> options = {}) {

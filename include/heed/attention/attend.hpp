@@ -54,8 +54,8 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
       ScorePolicy<Score, T>,
       "heed: score needs `apply<T>(packet, site)` and `check` (policy/score.hpp). Pass the "
       "softmax scale as a number, or wrap a lambda in CustomScore.");
-  static_assert(std::same_as<typename Source::Element, T>,
-                "heed: the cache's elements must be the compute type.");
+  static_assert(std::same_as<ComputeType<typename Source::Element>, T>,
+                "heed: a cache of double is attended to in double, any other in float.");
   const Source& source = *problem.source;
   const auto& [query, unused_source, unused_mask, out, lse, sinks, place] = problem;
   const Index num_heads = query.num_heads;

@@ -92,7 +92,8 @@ Values inspect_values(const PageView<Element>& page, const PageVisibility& seen,
   for (Index key = seen.first(); key < seen.last(); ++key) {
     auto row_sum = zero;  // a chain of its own, so that rows overlap
     for (Index c = 0; c < width; c += simd::lanes<T>)
-      row_sum = simd::mul_add(simd::load(page.values + key * page.value_stride + c), zero, row_sum);
+      row_sum =
+          simd::mul_add(simd::load_as<T>(page.values + key * page.value_stride + c), zero, row_sum);
     sum = simd::add(sum, row_sum);
   }
   return std::isnan(simd::sum_lanes(sum)) ? Values::some_not_finite : Values::finite;
@@ -109,7 +110,7 @@ void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<E
       auto sum = simd::mul(simd::broadcast(scratch.carry[r]), simd::load(to));
       for (std::uint64_t bits = scratch.visible[r]; bits != 0; bits &= bits - 1) {
         const Index key = std::countr_zero(bits);
-        const auto value = simd::load(page.values + key * page.value_stride + c);
+        const auto value = simd::load_as<T>(page.values + key * page.value_stride + c);
         sum = simd::mul_add(simd::broadcast(scratch.scores[r * page_size + key]), value, sum);
       }
       simd::store(to, sum);
@@ -124,6 +125,17 @@ struct CurrentPage {
   Index begin;             ///< its first key
   Values values;           ///< a NaN or inf must not reach rows that do not see it
 };
+
+/// row[key] *= scales[key] in every row: how scaled elements come to their size.
+template <class T>
+void scale_columns(RowsView<T> rows, const float* scales, VectorRange vectors) {
+  constexpr Index n = simd::lanes<T>;
+  for (Index v = vectors.begin; v < vectors.end; ++v) {
+    const auto scale = simd::load_as<T>(scales + v * n);
+    for (Index r = 0; r < rows.rows; ++r)
+      simd::store(rows.row(r) + v * n, simd::mul(simd::load(rows.row(r) + v * n), scale));
+  }
+}
 
 /// Some rows of a tile attend to a page: scores, softmax step, values.
 /// \param seen  what these rows see of it; scratch.visible says it row by row
@@ -142,14 +154,16 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
                                 scratch.query_stride);
   const RowsView<T> scores(scratch.scores + rows.begin * page_size, count, page_size);
   if constexpr (Source::key_layout == KeyLayout::transposed)
-    simd::product<T>(query.middle_cols(0, problem.source->head_dim()),
-                     {view.keys + first, problem.source->head_dim(), width, view.key_stride},
-                     scores.middle_cols(first, width), page.next.keys + first);
+    simd::product<T, Element>(
+        query.middle_cols(0, problem.source->head_dim()),
+        {view.keys + first, problem.source->head_dim(), width, view.key_stride},
+        scores.middle_cols(first, width), page.next.keys + first);
   else
-    simd::dot_product<T>(query,
-                         {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
-                         scores.middle_cols(first, width));
+    simd::dot_product<T, Element>(
+        query, {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
+        scores.middle_cols(first, width));
 
+  if constexpr (has_scales<Element>) scale_columns(scores, view.key_scales, vectors);
   // A row that sees the whole page takes a way on which the compiler knows so.
   const auto either_way = [&](Index r, const auto& f) {
     if (scratch.visible[r] == all_visible)
@@ -170,6 +184,7 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
     either_way(r, [&](VectorRange range, std::uint64_t) {
       exponentiate(scratch.scores + r * page_size, range, scratch.partial.state[r]);
     });
+  if constexpr (has_scales<Element>) scale_columns(scores, view.value_scales, vectors);
 
   if (seen.edge() && page.values == Values::some_not_finite)
     return add_visible_values(scratch, view, rows, problem.source->head_dim_v());
@@ -177,7 +192,7 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
   const Index value_width = (problem.source->head_dim_v() + n - 1) / n * n;
   const Index begin = seen.first() * view.value_stride;
   const Partial<T>& partial = scratch.partial;
-  simd::product_carry<T>(
+  simd::product_carry<T, Element>(
       scores.middle_cols(seen.first(), keys),
       {view.values + begin, keys, value_width, view.value_stride},
       {partial.sum + rows.begin * partial.stride, count, value_width, partial.stride},

@@ -28,6 +28,13 @@ class CapacityError : public std::length_error {
   using std::length_error::length_error;
 };
 
+/// A number that the cache's elements cannot stand for: a NaN or inf among int8. The cache is as it
+/// was before the call.
+class ElementError : public std::domain_error {
+ public:
+  using std::domain_error::domain_error;
+};
+
 namespace detail {
 
 /// "[3, 4]"

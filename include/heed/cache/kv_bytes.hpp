@@ -23,6 +23,7 @@
 #include <optional>
 #include <span>
 
+#include "heed/base/element.hpp"
 #include "heed/base/index.hpp"
 #include "heed/base/shape.hpp"
 
@@ -42,9 +43,10 @@ struct KvElement {
   friend constexpr bool operator==(const KvElement&, const KvElement&) = default;
 };
 
-/// Elements stored as they are, such as kv_element<float>.
-template <class T>
-inline constexpr KvElement kv_element{.bits = 8 * static_cast<Index>(sizeof(T))};
+/// How a KvCache stores elements of a type: kv_element<float>, kv_element<bf16>, kv_element<int8>.
+template <StoredElement E>
+inline constexpr KvElement kv_element{.bits = 8 * static_cast<Index>(sizeof(E)),
+                                      .scale_bytes_per_row = has_scales<E> ? 4 : 0};
 
 /// Bytes that one token takes in one layer of MHA, GQA or MQA: a key and a value per key/value
 /// head. Every field of the shape but model_dim and num_heads must be known.

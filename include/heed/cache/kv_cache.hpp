@@ -4,7 +4,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "heed/base/aligned_array.hpp"
@@ -16,7 +18,7 @@ namespace heed {
 /// Keys and values of one sequence, or latents; a PageSource, so `attend` and the layers read it.
 ///
 /// \tparam Entry    what a token leaves behind: FullKv<...> or LatentKv<...>
-/// \tparam Element  float or double
+/// \tparam Element  what it is stored as: float, double, f16, bf16 or int8 (base/element.hpp)
 ///
 /// All memory is taken when it is made. Whatever throws leaves the cache as it was. Readers may
 /// share a cache; who changes it must be alone. Copies are explicit: `fork`.
@@ -24,8 +26,11 @@ template <class Entry, class Element_ = float>
 class KvCache {
  public:
   using Element = Element_;
-  static_assert(std::floating_point<Element>,
-                "heed: the cache's elements must be float or double.");
+  static_assert(StoredElement<Element>,
+                "heed: the cache's elements must be float, double, heed::f16, heed::bf16 or "
+                "heed::int8.");
+  /// What is appended and read back: double for double, float for all others.
+  using T = ComputeType<Element>;
   static constexpr KeyLayout key_layout = Entry::key_layout;
 
   /// An empty cache with room for `capacity` tokens.
@@ -33,7 +38,7 @@ class KvCache {
   explicit KvCache(Index capacity, Entry entry = {}) : entry_(entry), capacity_(capacity) {
     entry.check("KvCache");
     detail::require(capacity >= 0, "KvCache", "capacity must not be negative");
-    pages_ = detail::make_aligned<Element>(num_pages(capacity) * page_stride());
+    pages_ = detail::make_aligned<std::byte>(num_pages(capacity) * page_stride());
   }
   KvCache(KvCache&& other) noexcept
       : entry_(other.entry_), pages_(std::move(other.pages_)),
@@ -51,8 +56,8 @@ class KvCache {
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
   /// \param value  [num_kv_heads, count, head_dim_v]
-  /// \throws ShapeError, CapacityError
-  void append(HeadsView<const Element> key, HeadsView<const Element> value)
+  /// \throws ShapeError, CapacityError; ElementError for a NaN or inf among int8
+  void append(HeadsView<const T> key, HeadsView<const T> value)
     requires(!detail::is_latent<Entry>)
   {
     detail::require_shape("KvCache::append", "key [num_kv_heads, count, head_dim]",
@@ -61,19 +66,19 @@ class KvCache {
     detail::require_shape("KvCache::append", "value [num_kv_heads, count, head_dim_v]",
                           {value.num_heads, value.rows, value.cols},
                           {num_kv_heads(), key.rows, head_dim_v()});
-    append_rows(key, value);
+    append_rows(key, "key", value, "value");
   }
   /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim],
   /// rotated
-  /// \throws ShapeError, CapacityError
-  void append(RowsView<const Element> c_kv, RowsView<const Element> k_rope)
+  /// \throws ShapeError, CapacityError; ElementError for a NaN or inf among int8
+  void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires detail::is_latent<Entry>
   {
     detail::require_shape("KvCache::append", "c_kv [count, latent_dim]", {c_kv.rows, c_kv.cols},
                           {c_kv.rows, entry_.latent_dim});
     detail::require_shape("KvCache::append", "k_rope [count, rope_dim]", {k_rope.rows, k_rope.cols},
                           {c_kv.rows, entry_.rope_dim});
-    append_rows(HeadsView<const Element>(c_kv), HeadsView<const Element>(k_rope));
+    append_rows(HeadsView<const T>(c_kv), "c_kv", HeadsView<const T>(k_rope), "k_rope");
   }
 
   /// Throws CapacityError unless `count` more tokens fit.
@@ -108,33 +113,33 @@ class KvCache {
     return copy;
   }
 
-  /// Bytes allocated: whole pages for the capacity, rows padded to a cache line.
+  /// Bytes allocated: whole pages for the capacity, rows padded to 16 elements.
   std::size_t bytes() const noexcept {
-    return static_cast<std::size_t>(num_pages(capacity_) * page_stride()) * sizeof(Element);
+    return static_cast<std::size_t>(num_pages(capacity_) * page_stride());
   }
   /// Bytes a token takes by the formula: 2 num_kv_heads head_dim, or latent_dim + rope_dim,
-  /// elements.
+  /// elements, and the scales of its rows.
   std::size_t bytes_per_token() const noexcept {
-    return static_cast<std::size_t>(entry_.elements_per_token()) * sizeof(Element);
+    return static_cast<std::size_t>(entry_.elements_per_token()) * sizeof(Element) +
+           (has_scales<Element> ? static_cast<std::size_t>(entry_.rows_per_token()) : 0) *
+               sizeof(float);
   }
 
   /// Copies the keys of a head back. \param out  [seqlen, head_dim], overwritten
-  void read_key(Index kv_head, RowsView<Element> out) const
+  void read_key(Index kv_head, RowsView<T> out) const
     requires(!detail::is_latent<Entry>)
   {
     read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, head_dim(), out,
-         [](const PageView<Element>& page, Index slot, Index c) {
-           return page.keys[c * page.key_stride + slot];
-         });
+         [](const PageView<Element>& page, Index slot, Index c) { return key_at(page, slot, c); });
   }
   /// Copies the values of a head back. \param out  [seqlen, head_dim_v], overwritten
-  void read_value(Index kv_head, RowsView<Element> out) const
+  void read_value(Index kv_head, RowsView<T> out) const
     requires(!detail::is_latent<Entry>)
   {
     read("KvCache::read_value", "out [seqlen, head_dim_v]", kv_head, head_dim_v(), out, value_at);
   }
   /// Copies the latents back. \param c_kv  [seqlen, latent_dim]; \param k_rope  [seqlen, rope_dim]
-  void read_latent(RowsView<Element> c_kv, RowsView<Element> k_rope) const
+  void read_latent(RowsView<T> c_kv, RowsView<T> k_rope) const
     requires detail::is_latent<Entry>
   {
     detail::require_shape("KvCache::read_latent", "k_rope [seqlen, rope_dim]",
@@ -164,33 +169,58 @@ class KvCache {
   }
   Index page_scratch() const noexcept { return 0; }
   PageView<Element> page(Index kv_head, Index page, Element*) const noexcept {
-    return entry_.view(page_data(page, kv_head));
+    return entry_.view(elements(page, kv_head), scales(page, kv_head));
   }
 
  private:
   static Index num_pages(Index tokens) noexcept { return (tokens + page_size - 1) / page_size; }
-  /// Elements of a page, all heads.
-  Index page_stride() const noexcept { return entry_.num_kv_heads * entry_.page_elements(); }
-  Element* page_data(Index page, Index kv_head) const noexcept {
-    return pages_.get() + page * page_stride() + kv_head * entry_.page_elements();
+  /// Bytes of a page of one head: elements, then scales, on cache lines.
+  Index head_stride() const noexcept {
+    const Index bytes =
+        scales_offset() + (has_scales<Element> ? Entry::page_scales : 0) * Index{sizeof(float)};
+    return (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
   }
-  static Element value_at(const PageView<Element>& page, Index slot, Index c) {
-    return page.values[slot * page.value_stride + c];
+  Index scales_offset() const noexcept { return entry_.page_elements() * Index{sizeof(Element)}; }
+  /// Bytes of a page, all heads.
+  Index page_stride() const noexcept { return entry_.num_kv_heads * head_stride(); }
+  std::byte* page_data(Index page, Index kv_head) const noexcept {
+    return pages_.get() + page * page_stride() + kv_head * head_stride();
+  }
+  Element* elements(Index page, Index kv_head) const noexcept {
+    return reinterpret_cast<Element*>(page_data(page, kv_head));
+  }
+  float* scales(Index page, Index kv_head) const noexcept {
+    if constexpr (!has_scales<Element>) return nullptr;
+    return reinterpret_cast<float*>(page_data(page, kv_head) + scales_offset());
+  }
+  static constexpr Index memory_alignment = static_cast<Index>(detail::memory_alignment);
+
+  static T key_at(const PageView<Element>& page, Index slot, Index c) {
+    return detail::decode<T>(page.keys[c * page.key_stride + slot], page.key_scales, slot);
+  }
+  static T value_at(const PageView<Element>& page, Index slot, Index c) {
+    return detail::decode<T>(page.values[slot * page.value_stride + c], page.value_scales, slot);
   }
 
-  void append_rows(HeadsView<const Element> first, HeadsView<const Element> second) {
+  void append_rows(HeadsView<const T> first, std::string_view first_name, HeadsView<const T> second,
+                   std::string_view second_name) {
     require_room(first.rows);
+    if constexpr (has_scales<Element>) {
+      detail::require_finite("KvCache::append", first_name, first);
+      detail::require_finite("KvCache::append", second_name, second);
+    }
     for (Index done = 0; done < first.rows;) {
       const Index page = seqlen_ / page_size;
       const Index slot = seqlen_ % page_size;
       const Index count = std::min(page_size - slot, first.rows - done);
       // Whole pages are read, so a new one starts as zeros; who writes it also touches it first.
       if (page >= ready_pages_) {
-        std::fill_n(page_data(page, 0), page_stride(), Element{0});
+        std::fill_n(page_data(page, 0), page_stride(), std::byte{0});
         ready_pages_ = page + 1;
       }
       for (Index head = 0; head < num_kv_heads(); ++head)
-        entry_.write(page_data(page, head), slot, first.head(head).middle_rows(done, count),
+        entry_.write(elements(page, head), scales(page, head), slot,
+                     first.head(head).middle_rows(done, count),
                      second.head(head).middle_rows(done, count));
       done += count;
       seqlen_ += count;
@@ -199,7 +229,7 @@ class KvCache {
 
   template <class At>
   void read(std::string_view where, std::string_view name, Index kv_head, Index width,
-            RowsView<Element> out, const At& at) const {
+            RowsView<T> out, const At& at) const {
     detail::require_shape(where, name, {out.rows, out.cols}, {seqlen_, width});
     detail::require(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head is out of range");
     for (Index token = 0; token < seqlen_; ++token) {
@@ -209,7 +239,7 @@ class KvCache {
   }
 
   Entry entry_;
-  detail::AlignedArray<Element> pages_;
+  detail::AlignedArray<std::byte> pages_;
   Index capacity_ = 0;     // tokens
   Index seqlen_ = 0;       // tokens
   Index ready_pages_ = 0;  // pages that have been initialised

@@ -28,6 +28,9 @@ struct PageView {
   Index key_stride;       ///< elements from one row of `keys` to the next
   const Element* values;  ///< [page_size, head_dim_v]
   Index value_stride;     ///< elements from one token's values to the next
+  const float* key_scales = nullptr;    ///< [page_size], what each token's key is multiplied by, if
+                                        ///< elements have scales
+  const float* value_scales = nullptr;  ///< [page_size], likewise for its values
 };
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from

@@ -13,8 +13,8 @@ namespace detail {
 inline constexpr int dot_tokens = 4;
 inline constexpr int dot_rows = num_registers >= 32 ? 5 : 3;
 
-template <int Rows, int Tokens, class T>
-void dot_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) {
+template <int Rows, int Tokens, class T, class Element>
+void dot_tile(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out) {
   Packet<T> sum[Rows][Tokens];
 #pragma GCC unroll 8
   for (auto& row : sum)
@@ -26,7 +26,7 @@ void dot_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) 
     for (int r = 0; r < Rows; ++r) query[r] = keep_in_register(load(left.row(r) + k));
 #pragma GCC unroll 8
     for (int t = 0; t < Tokens; ++t) {
-      const Packet<T> key = keep_in_register(load(right.row(t) + k));
+      const Packet<T> key = keep_in_register(load_as<T>(right.row(t) + k));
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) sum[r][t] = mul_add(query[r], key, sum[r][t]);
     }
@@ -41,10 +41,10 @@ void dot_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) 
 
 /// out = left . right^T.
 /// \param left   [rows, depth]; depth is a multiple of the vector width: rows are padded with zeros
-/// \param right  [tokens, depth]
+/// \param right  [tokens, depth], widened on the way
 /// \param out    [rows, tokens], overwritten
-template <class T>
-void dot_product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) {
+template <class T, class Element>
+void dot_product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out) {
   using namespace detail;
   // Tokens outside: a few rows of the page stay in the L1 cache while all query rows pass by.
   for (Index t = 0; t < right.rows; t += dot_tokens) {

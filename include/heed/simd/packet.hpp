@@ -71,11 +71,12 @@ template <class T, class P>
 void store(T* to, const P& packet) {
   Eigen::internal::pstoreu(to, packet);
 }
-/// Asks for the cache lines of so many vectors.
-template <int Vectors, class T>
-void prefetch(const T* from) {
-  constexpr Index line = 64 / static_cast<Index>(sizeof(T));
-  for (Index i = 0; i < Vectors * lanes<T>; i += line) Eigen::internal::prefetch(from + i);
+/// Asks for the cache lines of so many elements.
+template <Index Count, class Element>
+void prefetch(const Element* from) {
+  constexpr Index line = 64 / static_cast<Index>(sizeof(Element));
+  for (Index i = 0; i < Count; i += line)
+    Eigen::internal::prefetch(reinterpret_cast<const char*>(from + i));
 }
 template <class T>
 Packet<T> broadcast(T value) {

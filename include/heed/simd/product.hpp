@@ -17,6 +17,7 @@
 
 #include "heed/base/views.hpp"
 #include "heed/simd/packet.hpp"
+#include "heed/simd/widen.hpp"
 
 namespace heed::simd {
 
@@ -72,9 +73,9 @@ struct Carry {
 enum class Fetch { nothing, ahead };
 
 /// One tile at the top left of the operands. \param first_row  of the tile, in the whole result
-template <int Rows, int Vectors, Fetch fetch, class T, class Start>
-void product_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> out,
-                  const Start& start, Index first_row, const T* ahead) {
+template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Start>
+void product_tile(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
+                  const Start& start, Index first_row, const Element* ahead) {
   constexpr Index n = lanes<T>;
   Packet<T> sum[Rows][Vectors];
 #pragma GCC unroll 8
@@ -85,10 +86,10 @@ void product_tile(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
     Packet<T> column[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      column[v] = load(right.row(k) + v * n);
+      column[v] = load_as<T>(right.row(k) + v * n);
       if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
     }
-    if constexpr (fetch == Fetch::ahead) prefetch<Vectors>(ahead + k * (Vectors * n));
+    if constexpr (fetch == Fetch::ahead) prefetch<Vectors * n>(ahead + k * (Vectors * n));
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const Packet<T> factor = broadcast(left(r, k));
@@ -112,9 +113,9 @@ void with_constant(int value, const F& f) {
 
 /// All columns of rows in tiles of `Rows`. Column strips are the outer loop: a strip of the page
 /// stays in the L1 cache while the rows pass by.
-template <int Rows, class T, class Start>
-void product_rows(RowsView<const T> left, RowsView<const T> right, RowsView<T> out,
-                  const Start& start, Index first_row, const T* ahead) {
+template <int Rows, class T, class Element, class Start>
+void product_rows(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
+                  const Start& start, Index first_row, const Element* ahead) {
   constexpr int widest = tile_vectors(Rows);
   const Index vectors = out.cols / lanes<T>;
   const auto strip = [&](Index v, auto width) {
@@ -137,9 +138,9 @@ void product_rows(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
     with_constant<widest - 1>(static_cast<int>(vectors - v), [&](auto width) { strip(v, width); });
 }
 
-template <class T, class Start>
-void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const Start& start,
-             const T* ahead) {
+template <class T, class Element, class Start>
+void product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
+             const Start& start, const Element* ahead) {
   const Index whole = left.rows / max_tile_rows * max_tile_rows;
   if (whole > 0)
     product_rows<max_tile_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), start,
@@ -155,12 +156,13 @@ void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, c
 
 /// out = left . right.
 /// \param left   [rows, depth]
-/// \param right  [depth, cols]; cols is a multiple of the vector width
+/// \param right  [depth, cols], widened on the way; cols is a multiple of the vector width
 /// \param out    [rows, cols], overwritten
 /// \param ahead  what will be read after this: as much of it as is read here is fetched from memory
 ///               on the way, from its start to its end. `right` itself if there is nothing.
-template <class T>
-void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const T* ahead) {
+template <class T, class Element>
+void product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
+             const Element* ahead) {
   const Index block_depth = depth_block(left.cols);
   const auto block = [&](Index k, const auto& how) {
     const Index depth = std::min(block_depth, left.cols - k);
@@ -172,9 +174,9 @@ void product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, c
 }
 
 /// out = carry * out + left . right. \param carry  [rows]; otherwise as `product`
-template <class T>
-void product_carry(RowsView<const T> left, RowsView<const T> right, RowsView<T> out, const T* carry,
-                   const T* ahead) {
+template <class T, class Element>
+void product_carry(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
+                   const T* carry, const Element* ahead) {
   detail::product(left, right, out, detail::Carry<T>{carry}, ahead);
 }
 

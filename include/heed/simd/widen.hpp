@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Loads of narrow elements, widened in the register. Layer 1, detail.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+
+#include "heed/base/element.hpp"
+#include "heed/simd/packet.hpp"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace heed::simd {
+namespace detail {
+
+/// One lane after the other: where the target has nothing better.
+template <class T, class Element>
+Packet<T> widen_lanes(const Element* from) {
+  T lane[lanes<T>];
+  for (Index i = 0; i < lanes<T>; ++i) lane[i] = static_cast<T>(from[i]);
+  return load(lane);
+}
+
+#if defined(__AVX512F__)
+inline Packet<float> widen(const bf16* from) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+inline Packet<float> widen(const f16* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+inline Packet<float> widen(const int8* from) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bits));
+}
+#elif defined(__AVX2__)
+inline Packet<float> widen(const bf16* from) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+#if defined(__F16C__)
+inline Packet<float> widen(const f16* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+#else
+inline Packet<float> widen(const f16* from) { return widen_lanes<float>(from); }
+#endif
+inline Packet<float> widen(const int8* from) {
+  const __m128i bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bits));
+}
+#elif defined(__aarch64__)
+inline Packet<float> widen(const bf16* from) {
+  const uint16x4_t bits = vld1_u16(reinterpret_cast<const std::uint16_t*>(from));
+  return vreinterpretq_f32_u32(vshll_n_u16(bits, 15) << 1);
+}
+inline Packet<float> widen(const f16* from) {
+  const uint16x4_t bits = vld1_u16(reinterpret_cast<const std::uint16_t*>(from));
+  return vcvt_f32_f16(vreinterpret_f16_u16(bits));
+}
+inline Packet<float> widen(const int8* from) {
+  std::int32_t four;
+  std::memcpy(&four, from, sizeof(four));
+  const int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+}
+#else
+template <class Element>
+Packet<float> widen(const Element* from) {
+  return widen_lanes<float>(from);
+}
+#endif
+
+}  // namespace detail
+
+/// A Packet<T> of the lanes<T> elements at `from`.
+template <class T, class Element>
+Packet<T> load_as(const Element* from) {
+  if constexpr (std::is_same_v<T, Element>)
+    return load(from);
+  else if constexpr (std::is_same_v<T, float>)
+    return detail::widen(from);
+  else
+    return detail::widen_lanes<T>(from);
+}
+
+}  // namespace heed::simd

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Attention over caches of narrow elements: what they hold is attended to as exactly as if it
+/// stood there in float.
+
+#include <gtest/gtest.h>
+
+#include "heed/attention/attend.hpp"
+#include "heed/cache/kv_cache.hpp"
+#include "support/attention_case.hpp"    // normal_inputs, attend_source
+#include "support/expect_attention.hpp"  // expect_attention
+
+namespace heed {
+namespace {
+
+using test::AttentionInputs;
+using test::AttentionShape;
+using test::Heads;
+using test::Random;
+using test::view;
+
+/// The same tokens, as one cache holds them, in float.
+template <class Cache>
+AttentionInputs<float> read_back(const AttentionInputs<float>& inputs, const Cache& cache) {
+  AttentionInputs<float> held = inputs;
+  for (Index head = 0; head < cache.num_kv_heads(); ++head) {
+    cache.read_key(head, view(held.key).head(head));
+    cache.read_value(head, view(held.value).head(head));
+  }
+  return held;
+}
+
+template <class Element>
+class AttendElement : public testing::Test {
+ protected:
+  /// Random shapes: prefill, chunks and decode, tails of every size.
+  template <class F>
+  static void for_each_case(const F& f) {
+    Random random(3);
+    for (int i = 0; i < 12; ++i) {
+      const Index num_kv_heads = random.integer(1, 3);
+      const Index seqlen_q = i % 3 == 0 ? 1 : random.integer(2, 90);
+      const AttentionShape shape{.num_heads = num_kv_heads * random.integer(1, 7),
+                                 .num_kv_heads = num_kv_heads,
+                                 .seqlen_q = seqlen_q,
+                                 .seqlen_kv = seqlen_q + random.integer(0, i == 0 ? 2300 : 200),
+                                 .head_dim = random.integer(1, 80),
+                                 .head_dim_v = random.integer(1, 80)};
+      SCOPED_TRACE(shape.text());
+      const auto inputs = test::normal_inputs<float>(shape, random);
+      KvCache<FullKv<>, Element> cache(shape.seqlen_kv, {.num_kv_heads = shape.num_kv_heads,
+                                                         .head_dim = shape.head_dim,
+                                                         .head_dim_v = shape.head_dim_v});
+      cache.append(view(inputs.key), view(inputs.value));
+      f(shape, read_back(inputs, cache), cache);
+    }
+  }
+};
+using Elements = testing::Types<f16, bf16, int8>;
+TYPED_TEST_SUITE(AttendElement, Elements);
+
+TYPED_TEST(AttendElement, AgreesWithTheFormulaOnWhatTheCacheHolds) {
+  this->for_each_case([](const AttentionShape& shape, const AttentionInputs<float>& held,
+                         const auto& cache) {
+    const auto result =
+        test::attend_source(view(held.query), cache, CausalMask{}, shape.softmax_scale());
+    test::expect_attention(
+        result, held, {.scale = shape.softmax_scale()},
+        [&](Index, Index q_row, Index k) { return k <= shape.seqlen_kv - shape.seqlen_q + q_row; });
+  });
+}
+
+// Widening 16 bits is exact, so the kernel computes with the same numbers in the same order.
+TYPED_TEST(AttendElement, SixteenBitsGiveTheBitsOfFloat) {
+  if constexpr (!has_scales<TypeParam>)
+    this->for_each_case([](const AttentionShape& shape, const AttentionInputs<float>& held,
+                           const auto& cache) {
+      KvCache<FullKv<>> wide(shape.seqlen_kv, {.num_kv_heads = shape.num_kv_heads,
+                                               .head_dim = shape.head_dim,
+                                               .head_dim_v = shape.head_dim_v});
+      wide.append(view(held.key), view(held.value));
+      const auto score = shape.softmax_scale();
+      EXPECT_EQ(
+          test::attend_source(view(held.query), cache, SlidingWindowMask{.window_left = 70}, score),
+          test::attend_source(view(held.query), wide, SlidingWindowMask{.window_left = 70}, score));
+    });
+}
+
+TYPED_TEST(AttendElement, OfLatentsAgreesWithFloat) {
+  Random random(5);
+  for (const Index seqlen_q : {1, 40}) {
+    constexpr Index num_heads = 5, latent_dim = 40, rope_dim = 12, seqlen_kv = 150;
+    const auto latents = test::normal_heads<float>(1, seqlen_kv, latent_dim + rope_dim, random);
+    const auto query =
+        test::normal_heads<float>(num_heads, seqlen_q, latent_dim + rope_dim, random);
+    KvCache<LatentKv<latent_dim, rope_dim>, TypeParam> cache(seqlen_kv);
+    const RowsView<const float> rows = view(latents).head(0);
+    cache.append(rows.middle_cols(0, latent_dim), rows.middle_cols(latent_dim, rope_dim));
+
+    AttentionInputs<float> held{query, Heads<float>(1, seqlen_kv, latent_dim + rope_dim),
+                                Heads<float>(1, seqlen_kv, latent_dim)};
+    const RowsView<float> key = view(held.key).head(0);
+    cache.read_latent(key.middle_cols(0, latent_dim), key.middle_cols(latent_dim, rope_dim));
+    for (Index row = 0; row < seqlen_kv; ++row)
+      std::copy_n(key.row(row), latent_dim, view(held.value).row(0, row));
+    test::expect_attention(
+        test::attend_source(view(query), cache, CausalMask{}, 0.1), held, {.scale = 0.1},
+        [&](Index, Index q_row, Index k) { return k <= seqlen_kv - seqlen_q + q_row; });
+  }
+}
+
+// Decode token by token, chunks, threads and batches are one way to cut the work for all elements.
+TYPED_TEST(AttendElement, TokenByTokenIsPrefill) {
+  Random random(6);
+  constexpr Index tokens = 150;
+  const AttentionShape shape{.num_heads = 4,
+                             .num_kv_heads = 2,
+                             .seqlen_q = tokens,
+                             .seqlen_kv = tokens,
+                             .head_dim = 24,
+                             .head_dim_v = 17};
+  const auto inputs = test::normal_inputs<float>(shape, random);
+  KvCache<FullKv<2, 24, 17>, TypeParam> whole(tokens), grown(tokens);
+  whole.append(view(inputs.key), view(inputs.value));
+  const auto prefill =
+      test::attend_source(view(inputs.query), whole, CausalMask{}, shape.softmax_scale());
+  for (Index token = 0; token < tokens; ++token) {
+    grown.append(view(inputs.key).middle_rows(token, 1), view(inputs.value).middle_rows(token, 1));
+    const auto step = test::attend_source(view(inputs.query).middle_rows(token, 1), grown,
+                                          CausalMask{}, shape.softmax_scale());
+    EXPECT_EQ(step.out.data, test::middle_rows(prefill.out, token, 1).data) << token;
+  }
+}
+
+}  // namespace
+}  // namespace heed

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Caches whose elements are narrower than what is computed in.
+
+#include <cmath>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "heed/cache/kv_bytes.hpp"
+#include "heed/cache/kv_cache.hpp"
+#include "support/cached_tokens.hpp"  // FullTokens, LatentTokens
+
+namespace heed {
+namespace {
+
+using test::Heads;
+using test::Random;
+using test::view;
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+
+/// Appends one token and reads its value back.
+template <class Element>
+std::vector<float> read_back(const std::vector<float>& row) {
+  const Index width = std::ssize(row);
+  KvCache<FullKv<>, Element> cache(1, {.num_kv_heads = 1, .head_dim = 1, .head_dim_v = width});
+  const float key = 0;
+  std::vector<float> found(row.size());
+  cache.append(RowsView<const float>(&key, 1, 1), RowsView<const float>(row.data(), 1, width));
+  cache.read_value(0, RowsView<float>(found.data(), 1, width));
+  return found;
+}
+
+TEST(KvElement, SixteenBitsRoundToTheNearest) {
+  EXPECT_EQ(read_back<bf16>({1.0F, 1.00390625F, 1.01171875F, -3e38F, 1e-30F}),
+            (std::vector<float>{1.0F, 1.0F, 1.015625F, static_cast<float>(bf16(-3e38F)),
+                                static_cast<float>(bf16(1e-30F))}));
+  EXPECT_EQ(read_back<f16>({1.0F, 1.00048828125F, 65504.0F, 1e6F, -6e-8F}),
+            (std::vector<float>{1.0F, 1.0F, 65504.0F, infinity, -5.9604645e-8F}));
+}
+
+TEST(KvElement, SixteenBitsKeepNanAndInf) {
+  for (const auto& found :
+       {read_back<bf16>({nan, infinity, -infinity}), read_back<f16>({nan, infinity, -infinity})}) {
+    EXPECT_TRUE(std::isnan(found[0]));
+    EXPECT_EQ(found[1], infinity);
+    EXPECT_EQ(found[2], -infinity);
+  }
+}
+
+// Half a step of the row's scale at most; the largest element stays itself.
+TEST(KvElement, Int8IsWithinHalfAStep) {
+  Random random(1);
+  for (const double deviation : {1e-30, 1.0, 1e30}) {
+    const std::vector<float> row = random.normals<float>(100, deviation);
+    float largest = 0;
+    for (const float x : row) largest = std::max(largest, std::abs(x));
+    const std::vector<float> found = read_back<int8>(row);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      EXPECT_NEAR(found[i], row[i], 1.000001 * static_cast<double>(largest) / 254);
+      if (std::abs(row[i]) == largest) {
+        EXPECT_NEAR(found[i], row[i], 1e-6 * static_cast<double>(largest));
+      }
+    }
+  }
+  EXPECT_EQ(read_back<int8>({0, 0, -0.0F}), (std::vector<float>{0, 0, 0}));
+}
+
+template <class Tokens>
+class Int8Cache : public testing::Test {};
+using Kinds = testing::Types<test::FullTokens<int8>, test::LatentTokens<int8>>;
+TYPED_TEST_SUITE(Int8Cache, Kinds);
+
+// Nothing of a call is kept, though the bad number comes after good tokens.
+TYPED_TEST(Int8Cache, RefusesNanAndInf) {
+  using Cache = typename TypeParam::Cache;
+  Random random(2);
+  const TypeParam tokens(100, random);
+  for (const float bad : {nan, infinity, -infinity}) {
+    Cache cache(100);
+    tokens.append(cache, 0, 70);
+    const auto refused = [&](const auto& first, const auto& second, const char* where) {
+      try {
+        cache.append(first, second);
+        ADD_FAILURE() << "nothing was thrown";
+      } catch (const ElementError& error) {
+        EXPECT_EQ(error.what(), "heed::KvCache::append: " + std::string(where) + " is " +
+                                    std::to_string(bad) +
+                                    ", which a cache of int8 cannot store; only finite numbers can "
+                                    "be");
+      }
+      tokens.expect_held(cache, 70);
+    };
+    if constexpr (Cache::key_layout == KeyLayout::transposed) {
+      Heads<float> key(3, 20, 20), value(3, 20, 9);
+      value(2, 19, 4) = bad;
+      refused(view(key), view(value), "value[2, 19, 4]");
+      key(1, 0, 3) = bad;
+      refused(view(key), view(value), "key[1, 0, 3]");
+    } else {
+      Heads<float> c_kv(1, 20, 21), k_rope(1, 20, 6);
+      k_rope(0, 19, 5) = bad;
+      refused(view(c_kv).head(0), view(k_rope).head(0), "k_rope[0, 19, 5]");
+      c_kv(0, 2, 1) = bad;
+      refused(view(c_kv).head(0), view(k_rope).head(0), "c_kv[0, 2, 1]");
+    }
+    tokens.append(cache, 70, 30);
+    tokens.expect_held(cache, 100);
+  }
+}
+
+// The formula for sizing and the cache agree on every element.
+template <class Element>
+void expect_same_bytes() {
+  constexpr GroupedShape grouped{
+      .model_dim = 64, .num_heads = 8, .num_kv_heads = 2, .head_dim = 24, .head_dim_v = 40};
+  EXPECT_EQ(static_cast<std::size_t>(kv_bytes_per_token(grouped, kv_element<Element>)),
+            (KvCache<FullKv<2, 24, 40>, Element>(1).bytes_per_token()));
+  constexpr LatentShape latent{.model_dim = 64,
+                               .num_heads = 8,
+                               .latent_dim = 48,
+                               .rope_dim = 16,
+                               .nope_dim = 16,
+                               .head_dim_v = 16};
+  EXPECT_EQ(static_cast<std::size_t>(kv_bytes_per_token(latent, kv_element<Element>)),
+            (KvCache<LatentKv<48, 16>, Element>(1).bytes_per_token()));
+}
+TEST(KvElement, FormulaAndCacheAgree) {
+  expect_same_bytes<float>();
+  expect_same_bytes<double>();
+  expect_same_bytes<f16>();
+  expect_same_bytes<bf16>();
+  expect_same_bytes<int8>();
+}
+
+}  // namespace
+}  // namespace heed
