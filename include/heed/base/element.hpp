@@ -2,13 +2,13 @@
 /// \file
 /// What the elements of a cache may be stored as. Layer 0, public.
 ///
-/// | element  | bytes | what is kept of a number                                                    |
-/// | -------- | ----- | --------------------------------------------------------------------------- |
-/// | `double` | 8     | all, for checks                                                             |
-/// | `float`  | 4     | all                                                                         |
-/// | `f16`    | 2     | 11 bits; above 65504 it becomes inf                                         |
-/// | `bf16`   | 2     | 8 bits, float's whole range                                                 |
-/// | `int8`   | 1     | 7 bits and a sign, of the largest of its row; each row has a float as scale |
+/// | element  | bytes | what is kept of a number                                              |
+/// | -------- | ----- | --------------------------------------------------------------------- |
+/// | `double` | 8     | all, for checks                                                       |
+/// | `float`  | 4     | all                                                                   |
+/// | `f16`    | 2     | 11 bits; above 65504 it becomes inf                                   |
+/// | `bf16`   | 2     | 8 bits, float's whole range                                           |
+/// | `int8`   | 1     | a 127th of its row's largest, and a float for the row that says which |
 ///
 /// A row is one token's key or value of one head, or its latent. The kernel widens elements in
 /// registers and computes in float (double for double); scales multiply scores and probabilities,

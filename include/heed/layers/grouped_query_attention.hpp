@@ -63,23 +63,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// \param cache  KvCache<FullKv<...>, T>
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
-               RowsView<T> out, const ForwardOptions& options = {}) const {
-    constexpr auto where = "GroupedQueryAttention::forward";
-    check_cache(where, cache);
-    check_out(where, x, out);
-    cache.require_room(x.rows);
-    const RowPositions positions{options.positions, cache.seqlen()};
-    detail::Matrices<T> scratch(workspace_, x.rows * this->all_widths());
-    const auto [query, key, value, heads] = this->take(scratch, x.rows, x.rows);
-    this->project_query(x, query, positions, options.executor);
-    this->project_key_value(x, x, key, value, positions, options.executor);
-    detail::AppendGuard<Cache> guard(cache);
-    cache.append(split_heads(key, shape_.num_kv_heads), split_heads(value, shape_.num_kv_heads));
-    attend(split_heads(query, shape_.num_heads), std::as_const(cache), mask, score,
-           split_heads(heads, shape_.num_heads), attend_options(options));
-    weights_.out.apply(heads, out, options.executor);
-    guard.keep();
-  }
+               RowsView<T> out, const ForwardOptions& options = {}) const;
   template <PageSource Cache, class Mask>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, RowsView<T> out,
                const ForwardOptions& options = {}) const {
@@ -234,6 +218,29 @@ class GroupedQueryAttention : public GroupedProjections<T> {
 
   mutable Workspace workspace_;
 };
+
+// Not inline, so that a project may declare it `extern template`: see the README's Big projects.
+template <class T, GroupedShape fixed>
+template <PageSource Cache, class Mask, class Score>
+void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache, const Mask& mask,
+                                              const Score& score, RowsView<T> out,
+                                              const ForwardOptions& options) const {
+  constexpr auto where = "GroupedQueryAttention::forward";
+  check_cache(where, cache);
+  check_out(where, x, out);
+  cache.require_room(x.rows);
+  const RowPositions positions{options.positions, cache.seqlen()};
+  detail::Matrices<T> scratch(workspace_, x.rows * this->all_widths());
+  const auto [query, key, value, heads] = this->take(scratch, x.rows, x.rows);
+  this->project_query(x, query, positions, options.executor);
+  this->project_key_value(x, x, key, value, positions, options.executor);
+  detail::AppendGuard<Cache> guard(cache);
+  cache.append(split_heads(key, shape_.num_kv_heads), split_heads(value, shape_.num_kv_heads));
+  attend(split_heads(query, shape_.num_heads), std::as_const(cache), mask, score,
+         split_heads(heads, shape_.num_heads), attend_options(options));
+  weights_.out.apply(heads, out, options.executor);
+  guard.keep();
+}
 
 /// Multi-head attention: every query head has a key/value head of its own.
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.

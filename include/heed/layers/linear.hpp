@@ -33,8 +33,9 @@ struct Linear {
       const RowsView<T> target = y.middle_cols(begin, count);
       simd::multiply<simd::Weight::out_in>(x, weight.middle_rows(begin, count), target);
       if (!bias.empty())
-        detail::eigen_map(target).rowwise() +=
-            Eigen::Map<const Eigen::RowVector<T, Eigen::Dynamic>>(bias.data() + begin, count);
+        for (Index r = 0; r < target.rows; ++r)
+          for (Index c = 0; c < count; ++c)
+            target(r, c) += bias[static_cast<std::size_t>(begin + c)];
     });
   }
 

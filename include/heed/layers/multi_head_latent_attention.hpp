@@ -56,26 +56,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   /// \param cache  KvCache<LatentKv<...>, T>
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
-               RowsView<T> out, const LatentOptions& options = {}) const {
-    constexpr auto where = "MultiHeadLatentAttention::forward";
-    check_cache(where, cache);
-    check_out(where, x, out);
-    cache.require_room(x.rows);
-    const RowPositions positions{options.positions, cache.seqlen()};
-    detail::Matrices<T> scratch(workspace_, x.rows * all_widths());
-    const RowsView<T> query = scratch.take(x.rows, this->query_width());
-    const RowsView<T> latent = scratch.take(x.rows, this->latent_width());
-    const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
-    this->project_query(x, query, positions, options.executor);
-    this->project_latent(x, latent, positions, options.executor);
-    detail::AppendGuard<Cache> guard(cache);
-    cache.append(this->c_kv(latent), this->k_rope(latent));
-    detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache),
-                             mask, score, split_heads(heads, shape_.num_heads), options,
-                             workspace_);
-    weights_.out.apply(heads, out, options.executor);
-    guard.keep();
-  }
+               RowsView<T> out, const LatentOptions& options = {}) const;
   template <PageSource Cache, class Mask>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, RowsView<T> out,
                const LatentOptions& options = {}) const {
@@ -169,5 +150,31 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     return this->query_width() + this->latent_width() + this->heads_width();
   }
 };
+
+// Not inline, so that a project may declare it `extern template`: see the README's Big projects.
+template <class T, LatentShape fixed>
+template <PageSource Cache, class Mask, class Score>
+void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
+                                                 const Mask& mask, const Score& score,
+                                                 RowsView<T> out,
+                                                 const LatentOptions& options) const {
+  constexpr auto where = "MultiHeadLatentAttention::forward";
+  check_cache(where, cache);
+  check_out(where, x, out);
+  cache.require_room(x.rows);
+  const RowPositions positions{options.positions, cache.seqlen()};
+  detail::Matrices<T> scratch(workspace_, x.rows * all_widths());
+  const RowsView<T> query = scratch.take(x.rows, this->query_width());
+  const RowsView<T> latent = scratch.take(x.rows, this->latent_width());
+  const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
+  this->project_query(x, query, positions, options.executor);
+  this->project_latent(x, latent, positions, options.executor);
+  detail::AppendGuard<Cache> guard(cache);
+  cache.append(this->c_kv(latent), this->k_rope(latent));
+  detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache), mask,
+                           score, split_heads(heads, shape_.num_heads), options, workspace_);
+  weights_.out.apply(heads, out, options.executor);
+  guard.keep();
+}
 
 }  // namespace heed

@@ -3,6 +3,8 @@
 /// Eigen's matrix product on the calling thread alone. Layer 1, detail.
 #pragma once
 
+#include <algorithm>
+
 #include <Eigen/Core>
 
 #include "heed/base/views.hpp"
@@ -17,25 +19,26 @@ enum class Weight {
 
 /// y = x W^T or x W. \param x  [rows, in]; \param y  [rows, out], overwritten
 ///
-/// What Eigen's operator* does, without its own OpenMP threads: who runs the tasks is the
-/// executor's business, and Eigen's split would make the bits depend on the number of threads. A
-/// single row takes another kernel than several do, and may be rounded differently. EIGEN_USE_BLAS
-/// works as usual.
+/// What Eigen's operator* does, without its own OpenMP threads and its expressions to compile: who
+/// runs the tasks is the executor's business, and Eigen's split would make the bits depend on the
+/// number of threads. A single row takes another kernel than several do, and may be rounded
+/// differently. EIGEN_USE_BLAS works as usual.
 template <Weight layout, class T>
 void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
   namespace ei = Eigen::internal;
   constexpr auto order = layout == Weight::out_in ? Eigen::RowMajor : Eigen::ColMajor;
-  using Weights = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, order>;
-  const Eigen::Map<const Weights, 0, Eigen::OuterStride<>> w(weight.data, y.cols, x.cols,
-                                                             Eigen::OuterStride<>(weight.stride));
+  for (Index r = 0; r < y.rows; ++r) std::fill_n(y.row(r), y.cols, T{0});
+  if (y.rows == 0 || y.cols == 0 || x.cols == 0) return;
   if (y.rows == 1) {
-    using Column = Eigen::Vector<T, Eigen::Dynamic>;
-    Eigen::Map<Column>(y.data, y.cols).noalias() = w * Eigen::Map<const Column>(x.data, x.cols);
+    // The order of the vector is the one that Eigen, and a BLAS in its place, specialise for.
+    constexpr auto other = layout == Weight::out_in ? Eigen::ColMajor : Eigen::RowMajor;
+    using Weights = ei::const_blas_data_mapper<T, Index, order>;
+    using Column = ei::const_blas_data_mapper<T, Index, other>;
+    ei::general_matrix_vector_product<Index, T, Weights, order, false, T, Column, false>::run(
+        y.cols, x.cols, Weights(weight.data, weight.stride), Column(x.data, 1), y.data, 1, T{1});
     return;
   }
   // Seen by columns, as Eigen's kernel sees it: y^T [out, rows] = W x^T.
-  heed::detail::eigen_map(y).setZero();
-  if (y.rows == 0 || y.cols == 0 || x.cols == 0) return;
   ei::gemm_blocking_space<Eigen::ColMajor, T, T, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, 1,
                           false>
       blocking(y.cols, y.rows, x.cols, 1, true);

@@ -31,7 +31,7 @@ inline constexpr int max_tile_rows = 6;
 /// shorter blocks cost more additions.
 constexpr Index depth_block(Index depth) {
   const Index blocks = std::max<Index>((depth + 63) / 64, 1);
-  return (depth + blocks - 1) / blocks;
+  return std::max<Index>((depth + blocks - 1) / blocks, 1);
 }
 
 namespace detail {
@@ -43,22 +43,17 @@ constexpr int tile_vectors(int rows) {
   return rows == 1 ? 8 : std::min((num_registers - 2) / (rows + 1), 8);
 }
 
-/// What a tile does with the result that is there.
-struct Overwrite {
+/// What a tile does with the result that is there: it sums from zero, and overwrites it or adds to
+/// it. Decided at run time, outside of the sums: so there are half as many tiles to compile.
+struct Blocks {
+  Index depth_before;  ///< of the whole, summed by earlier blocks
   template <class T>
   static Packet<T> start(const T*, Index) {
     return broadcast(T{0});
   }
   template <class T>
-  static void finish(T* out, const Packet<T>& sum) {
-    store(out, sum);
-  }
-};
-/// Sums from zero, and adds that to the result that is there.
-struct Add : Overwrite {
-  template <class T>
-  static void finish(T* out, const Packet<T>& sum) {
-    store(out, add(load(out), sum));
+  void finish(T* out, const Packet<T>& sum) const {
+    store(out, depth_before == 0 ? sum : add(load(out), sum));
   }
 };
 /// Multiplies row r of the old result by carry[r] first.
@@ -133,9 +128,14 @@ void product_rows(RowsView<const T> left, RowsView<const Element> right, RowsVie
         tile(r, std::integral_constant<Fetch, Fetch::nothing>{});
   };
   Index v = 0;
-  for (; v + widest <= vectors; v += widest) strip(v, std::integral_constant<int, widest>{});
-  if constexpr (widest > 1)
-    with_constant<widest - 1>(static_cast<int>(vectors - v), [&](auto width) { strip(v, width); });
+  const auto strips = [&](auto width) {
+    for (; v + width <= vectors; v += width) strip(v, width);
+  };
+  strips(std::integral_constant<int, widest>{});
+  // What is left in halves: a tile for every width would take twice as long to compile.
+  if constexpr (widest > 4) strips(std::integral_constant<int, 4>{});
+  if constexpr (widest > 2) strips(std::integral_constant<int, 2>{});
+  if constexpr (widest > 1) strips(std::integral_constant<int, 1>{});
 }
 
 template <class T, class Element, class Start>
@@ -163,14 +163,14 @@ void product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> 
 template <class T, class Element>
 void product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
              const Element* ahead) {
-  const Index block_depth = depth_block(left.cols);
-  const auto block = [&](Index k, const auto& how) {
-    const Index depth = std::min(block_depth, left.cols - k);
-    detail::product(left.middle_cols(k, depth), right.middle_rows(k, depth), out, how,
+  const Index block = depth_block(left.cols);
+  Index k = 0;
+  do {  // at least once: a product of no depth is zero
+    const Index depth = std::min(block, left.cols - k);
+    detail::product(left.middle_cols(k, depth), right.middle_rows(k, depth), out, detail::Blocks{k},
                     ahead + k * right.cols);
-  };
-  block(0, detail::Overwrite{});
-  for (Index k = block_depth; k < left.cols; k += block_depth) block(k, detail::Add{});
+    k += block;
+  } while (k < left.cols);
 }
 
 /// out = carry * out + left . right. \param carry  [rows]; otherwise as `product`

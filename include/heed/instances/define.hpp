@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Compiles what `heed/instances/extern.hpp` declares. Layer 7, public. Not in the umbrella:
+/// include it in exactly one source file of a program.
+#pragma once
+
+#include "heed/instances/extern.hpp"
+
+namespace heed::simd {
+
+template void product(RowsView<const float>, RowsView<const float>, RowsView<float>, const float*);
+template void product_carry(RowsView<const float>, RowsView<const float>, RowsView<float>,
+                            const float*, const float*);
+template void dot_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
+template void multiply<Weight::out_in>(RowsView<const float>, RowsView<const float>,
+                                       RowsView<float>);
+template void multiply<Weight::in_out>(RowsView<const float>, RowsView<const float>,
+                                       RowsView<float>);
+template void transpose(RowsView<const float>, float*, Index);
+
+template void product(RowsView<const double>, RowsView<const double>, RowsView<double>,
+                      const double*);
+template void product_carry(RowsView<const double>, RowsView<const double>, RowsView<double>,
+                            const double*, const double*);
+template void dot_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
+template void multiply<Weight::out_in>(RowsView<const double>, RowsView<const double>,
+                                       RowsView<double>);
+template void multiply<Weight::in_out>(RowsView<const double>, RowsView<const double>,
+                                       RowsView<double>);
+template void transpose(RowsView<const double>, double*, Index);
+
+}  // namespace heed::simd
