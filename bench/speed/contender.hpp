@@ -35,10 +35,6 @@ struct ContenderKind {
   KvStorage storage = {};
 };
 
-/// Names that the report and the counters refer to.
-inline constexpr const char* heed_name = "heed";
-inline constexpr const char* eigen_name = "eigen";
-
 /// A contender is left out where one matrix of its own would take more than this.
 inline constexpr double most_bytes = 1.0 * (1 << 30);
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "speed/contender.hpp"
+#include "speed/figures.hpp"
 #include "speed/threads.hpp"
 
 namespace heed::bench {

@@ -12,6 +12,10 @@
 
 namespace heed::bench {
 
+/// Names of contenders that others are compared with.
+inline constexpr const char* heed_name = "heed";
+inline constexpr const char* eigen_name = "eigen";
+
 /// What the machine allows with so many threads; measured in the same run.
 struct Limits {
   double fma_flops;                  ///< float32 multiply-adds in registers, FLOP/s

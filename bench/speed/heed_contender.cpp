@@ -4,6 +4,7 @@
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "speed/contender.hpp"
+#include "speed/figures.hpp"
 #include "speed/threads.hpp"
 
 namespace heed::bench {

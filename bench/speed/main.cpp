@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: MIT
-// How fast attend is, as a share of what the machine allows and beside its peers. Options are
-// Google Benchmark's:
-//   speed --benchmark_filter=decode --benchmark_format=json
+// How fast attention is, as a share of what the machine allows and beside its peers: see --help,
+// and bench/README.md.
+#include <algorithm>
 #include <cstdio>
+#include <exception>
+#include <fstream>
+#include <iostream>
 #include <map>
+#include <span>
+#include <string_view>
 
 #include <benchmark/benchmark.h>
 
 #include "peers/peers.hpp"
 #include "speed/limits.hpp"
+#include "speed/machine.hpp"
+#include "speed/options.hpp"
+#include "speed/report.hpp"
 #include "speed/suite.hpp"
-#include "speed/threads.hpp"
 
 namespace heed::bench {
 namespace {
@@ -21,15 +28,75 @@ std::vector<ContenderKind> all_kinds() {
   return kinds;
 }
 
-void print(Index num_threads, const Limits& limits) {
-  std::fprintf(stderr,
-               "limits, %2td thread(s): FMA %6.1f GFLOP/s, DRAM %5.1f GB/s, L3 %6.1f GB/s, Eigen "
-               "sgemm %6.1f GFLOP/s",
-               num_threads, limits.fma_flops / 1e9, limits.dram_bytes / 1e9,
-               limits.cache_bytes / 1e9, limits.eigen_gemm_flops / 1e9);
-  if (limits.blas_flops) std::fprintf(stderr, ", OpenBLAS %6.1f", *limits.blas_flops / 1e9);
-  if (limits.bf16_flops) std::fprintf(stderr, ", bf16 %6.1f GFLOP/s", *limits.bf16_flops / 1e9);
-  std::fprintf(stderr, "\n");
+std::vector<std::string> names_of(std::span<const ContenderKind> kinds) {
+  std::vector<std::string> names;
+  for (const ContenderKind& kind : kinds) names.push_back(kind.name);
+  return names;
+}
+
+std::map<Index, Limits> limits_of(std::span<const Index> threads) {
+  std::map<Index, Limits> limits;
+  for (const Index num_threads : threads) {
+    std::fprintf(stderr, "measuring the limits of %td thread(s)\n", num_threads);
+    limits.emplace(num_threads, measure_limits(num_threads));
+  }
+  std::fputs(detail::limits_table(limits).c_str(), stderr);
+  return limits;
+}
+
+/// Of a report: date, CPU, compiler, and the versions of all that is compared.
+std::string machine_text() {
+  std::string text = date_today() + ", " + cpu_name() + "; " + compiler_name() + " (" +
+                     target_features() + "); Eigen " + eigen_version();
+  for (const Peer& peer : peers()) text += ", " + peer.name + " " + peer.version;
+  if (const auto blas = blas_peer()) text += ", " + blas->name + " " + blas->version;
+  return text + ".";
+}
+
+std::string report_of(const Suite& suite, const SpeedOptions& options) {
+  ReportHead head{.machine = machine_text(), .others = {}, .cached_bytes = cached_bytes()};
+  for (const std::string& name : options.contenders)
+    if (name != heed_name && name != eigen_name) head.others.push_back(name);
+  return report_text(head, suite.limits(), suite.results());
+}
+
+/// Says which contenders computed something wrong. Returns whether none did.
+bool all_right(const Suite& suite) {
+  bool right = true;
+  for (const CaseResult& result : suite.results())
+    for (const Samples& one : result.contenders)
+      if (!one.error.empty()) {
+        std::fprintf(stderr, "speed: %s/%s/threads:%td: %s\n", result.speed_case.name.c_str(),
+                     one.name.c_str(), result.num_threads, one.error.c_str());
+        right = false;
+      }
+  return right;
+}
+
+int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
+  std::erase_if(kinds, [&](const ContenderKind& kind) {
+    return std::find(options.contenders.begin(), options.contenders.end(), kind.name) ==
+           options.contenders.end();
+  });
+  std::ofstream file;
+  const bool to_file = options.report && *options.report != standard_output;
+  if (to_file) {  // before minutes are spent
+    file.open(*options.report);
+    if (!file) throw OptionError("--report=" + options.report->string() + ": cannot be written");
+  }
+  Suite suite(std::move(kinds), limits_of(options.threads));
+  suite.register_rows();
+  if (options.report && !to_file) {
+    benchmark::ConsoleReporter reporter(benchmark::ConsoleReporter::OO_Tabular);
+    reporter.SetOutputStream(&std::cerr);
+    benchmark::RunSpecifiedBenchmarks(&reporter);
+  } else {
+    benchmark::RunSpecifiedBenchmarks();
+  }
+  if (options.report) (to_file ? file : std::cout) << report_of(suite, options) << std::flush;
+  if (to_file && !file)
+    throw OptionError("--report=" + options.report->string() + ": cannot be written");
+  return all_right(suite) ? 0 : 1;
 }
 
 }  // namespace
@@ -37,16 +104,32 @@ void print(Index num_threads, const Limits& limits) {
 
 int main(int argc, char** argv) {
   using namespace heed::bench;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  try {
+    std::vector<std::string> ours;  // what is not an option of Google Benchmark, which has --help
+    std::vector<char*> theirs{argv[0]};
+    for (char* const argument : std::span(argv + 1, argv + argc))
+      if (std::string_view(argument).starts_with("--benchmark_"))
+        theirs.push_back(argument);
+      else
+        ours.emplace_back(argument);
+    int num_theirs = static_cast<int>(theirs.size());
+    theirs.push_back(nullptr);  // as argv ends
+    benchmark::Initialize(&num_theirs, theirs.data());
+    if (benchmark::ReportUnrecognizedArguments(num_theirs, theirs.data())) return 2;
 
-  std::map<heed::Index, Limits> limits;
-  for (const heed::Index threads : {heed::Index{1}, heed::AnyExecutor{}.concurrency()})
-    if (!limits.contains(threads)) {
-      limits.emplace(threads, measure_limits(threads));
-      print(threads, limits.at(threads));
+    const std::vector<ContenderKind> kinds = all_kinds();
+    const std::vector<std::string> names = names_of(kinds);
+    const SpeedOptions options = parse_speed_options(ours, names);
+    if (options.help) {
+      std::fputs(speed_help(names).c_str(), stdout);
+      return 0;
     }
-  Suite suite(all_kinds(), std::move(limits));
-  suite.register_rows();
-  benchmark::RunSpecifiedBenchmarks();
+    return run(options, kinds);
+  } catch (const OptionError& error) {
+    std::fprintf(stderr, "speed: %s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "speed: %s\n", error.what());
+    return 1;
+  }
 }

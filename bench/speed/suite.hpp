@@ -24,6 +24,8 @@ class Suite {
   /// that gave. The suite must outlive the run.
   void register_rows();
 
+  const std::map<Index, Limits>& limits() const { return limits_; }
+
   /// What was measured, in the order of the cases.
   std::vector<CaseResult> results() const;
 
