@@ -1,2 +1,21 @@
 # Libraries that `speed` is measured beside. Each is optional: README.md says how to get it.
 target_sources(speed PRIVATE ${CMAKE_CURRENT_LIST_DIR}/peers.cpp)
+
+# Compiles bench/peers/NAME.cpp into speed if `found`, and says which it is.
+function(heed_bench_peer name found)
+  if(NOT found)
+    message(STATUS "bench/speed without ${name}: bench/peers/README.md says how to get it")
+    return()
+  endif()
+  message(STATUS "bench/speed with ${name}")
+  string(TOUPPER ${name} upper)
+  target_sources(speed PRIVATE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${name}.cpp)
+  set_property(SOURCE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/peers.cpp
+    APPEND PROPERTY COMPILE_DEFINITIONS HEED_BENCH_${upper})
+endfunction()
+
+find_package(ggml CONFIG QUIET)
+heed_bench_peer(ggml "${ggml_FOUND}")
+if(ggml_FOUND)
+  target_link_libraries(speed PRIVATE ggml::ggml)
+endif()
