@@ -3,7 +3,7 @@ target_sources(speed PRIVATE ${CMAKE_CURRENT_LIST_DIR}/peers.cpp)
 
 # Compiles bench/peers/NAME.cpp into speed if `found`, and says which it is.
 function(heed_bench_peer name found)
-  if(NOT found)
+  if(NOT found)  # "", or a find_library's NOTFOUND
     message(STATUS "bench/speed without ${name}: bench/peers/README.md says how to get it")
     return()
   endif()
@@ -18,4 +18,13 @@ find_package(ggml CONFIG QUIET)
 heed_bench_peer(ggml "${ggml_FOUND}")
 if(ggml_FOUND)
   target_link_libraries(speed PRIVATE ggml::ggml)
+endif()
+
+find_library(HEED_OPENBLAS_LIBRARY openblas DOC "OpenBLAS, for bench/speed's limits")
+mark_as_advanced(HEED_OPENBLAS_LIBRARY)
+heed_bench_peer(openblas "${HEED_OPENBLAS_LIBRARY}")
+if(HEED_OPENBLAS_LIBRARY)
+  set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/openblas.cpp
+    APPEND PROPERTY COMPILE_DEFINITIONS HEED_OPENBLAS_LIBRARY="${HEED_OPENBLAS_LIBRARY}")
+  target_link_libraries(speed PRIVATE ${CMAKE_DL_LIBS})
 endif()
