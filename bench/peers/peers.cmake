@@ -28,3 +28,25 @@ if(HEED_OPENBLAS_LIBRARY)
     APPEND PROPERTY COMPILE_DEFINITIONS HEED_OPENBLAS_LIBRARY="${HEED_OPENBLAS_LIBRARY}")
   target_link_libraries(speed PRIVATE ${CMAKE_DL_LIBS})
 endif()
+
+set(HEED_ONNXRUNTIME_DIR "" CACHE PATH
+  "A release archive of ONNX Runtime, or a folder with its headers and PyPI's wheel unpacked")
+set(onnxruntime_found FALSE)
+if(HEED_ONNXRUNTIME_DIR)
+  find_path(HEED_ONNXRUNTIME_INCLUDE onnxruntime_c_api.h
+    PATHS ${HEED_ONNXRUNTIME_DIR} PATH_SUFFIXES include NO_DEFAULT_PATH)
+  mark_as_advanced(HEED_ONNXRUNTIME_INCLUDE)
+  # A wheel has no libonnxruntime.so, only the name with the version.
+  file(GLOB libraries ${HEED_ONNXRUNTIME_DIR}/lib/libonnxruntime.so*
+                      ${HEED_ONNXRUNTIME_DIR}/onnxruntime/capi/libonnxruntime.so*)
+  if(HEED_ONNXRUNTIME_INCLUDE AND libraries)
+    set(onnxruntime_found TRUE)
+    list(GET libraries 0 library)
+    set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/onnxruntime.cpp
+      APPEND PROPERTY COMPILE_DEFINITIONS HEED_ONNXRUNTIME_LIBRARY="${library}")
+    set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/onnxruntime.cpp
+      APPEND PROPERTY INCLUDE_DIRECTORIES ${HEED_ONNXRUNTIME_INCLUDE})
+    target_link_libraries(speed PRIVATE ${CMAKE_DL_LIBS})
+  endif()
+endif()
+heed_bench_peer(onnxruntime ${onnxruntime_found})
