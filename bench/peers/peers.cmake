@@ -50,3 +50,29 @@ if(HEED_ONNXRUNTIME_DIR)
   endif()
 endif()
 heed_bench_peer(onnxruntime ${onnxruntime_found})
+
+# Not find_package(Torch), which asks for CUDA's compiler where the wheel is made for it.
+set(HEED_TORCH_DIR "" CACHE PATH "The folder `torch` of PyPI's wheel, or LibTorch unpacked")
+set(torch_found FALSE)
+if(HEED_TORCH_DIR)
+  find_path(HEED_TORCH_INCLUDE ATen/core/Tensor.h
+    PATHS ${HEED_TORCH_DIR} PATH_SUFFIXES include NO_DEFAULT_PATH)
+  find_library(HEED_TORCH_CPU torch_cpu PATHS ${HEED_TORCH_DIR}/lib NO_DEFAULT_PATH)
+  find_library(HEED_TORCH_C10 c10 PATHS ${HEED_TORCH_DIR}/lib NO_DEFAULT_PATH)
+  mark_as_advanced(HEED_TORCH_INCLUDE HEED_TORCH_CPU HEED_TORCH_C10)
+  if(HEED_TORCH_INCLUDE AND HEED_TORCH_CPU AND HEED_TORCH_C10)
+    set(torch_found TRUE)
+    # As a system's, so that its warnings are not ours.
+    target_include_directories(speed SYSTEM PRIVATE ${HEED_TORCH_INCLUDE})
+    # PyTorch brings an OpenMP of its own, of the same name as the compiler's. The compiler's is for
+    # all, as in any other program; so its folder comes first, which paths to libraries prevent.
+    execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libgomp.so.1
+      OUTPUT_VARIABLE openmp OUTPUT_STRIP_TRAILING_WHITESPACE)
+    get_filename_component(openmp_folder "${openmp}" DIRECTORY)
+    get_filename_component(openmp_folder "${openmp_folder}" REALPATH)
+    target_link_directories(speed PRIVATE ${HEED_TORCH_DIR}/lib)
+    target_link_libraries(speed PRIVATE -ltorch_cpu -lc10)
+    set_target_properties(speed PROPERTIES BUILD_RPATH "${openmp_folder};${HEED_TORCH_DIR}/lib")
+  endif()
+endif()
+heed_bench_peer(torch ${torch_found})
