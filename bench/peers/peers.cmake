@@ -65,14 +65,14 @@ if(HEED_TORCH_DIR)
     # As a system's, so that its warnings are not ours.
     target_include_directories(speed SYSTEM PRIVATE ${HEED_TORCH_INCLUDE})
     # PyTorch brings an OpenMP of its own, of the same name as the compiler's. The compiler's is for
-    # all, as in any other program; so its folder comes first, which paths to libraries prevent.
+    # all, as in any other program: its folder comes first. CMake would order them its own way.
     execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libgomp.so.1
       OUTPUT_VARIABLE openmp OUTPUT_STRIP_TRAILING_WHITESPACE)
     get_filename_component(openmp_folder "${openmp}" DIRECTORY)
     get_filename_component(openmp_folder "${openmp_folder}" REALPATH)
-    target_link_directories(speed PRIVATE ${HEED_TORCH_DIR}/lib)
+    target_link_options(speed PRIVATE -L${HEED_TORCH_DIR}/lib
+      LINKER:-rpath,${openmp_folder} LINKER:-rpath,${HEED_TORCH_DIR}/lib)
     target_link_libraries(speed PRIVATE -ltorch_cpu -lc10)
-    set_target_properties(speed PROPERTIES BUILD_RPATH "${openmp_folder};${HEED_TORCH_DIR}/lib")
   endif()
 endif()
 heed_bench_peer(torch ${torch_found})
