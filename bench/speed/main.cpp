@@ -13,6 +13,8 @@
 #include <benchmark/benchmark.h>
 
 #include "peers/peers.hpp"
+#include "speed/layer_case.hpp"
+#include "speed/layer_suite.hpp"
 #include "speed/limits.hpp"
 #include "speed/machine.hpp"
 #include "speed/options.hpp"
@@ -53,16 +55,19 @@ std::string machine_text() {
   return text + ".";
 }
 
-std::string report_of(const Suite& suite, const SpeedOptions& options) {
+std::string report_of(const Suite& suite, const LayerSuite& layers, const SpeedOptions& options) {
   ReportHead head{.machine = machine_text(), .others = {}, .cached_bytes = cached_bytes()};
   for (const std::string& name : options.contenders)
     if (name != heed_name && name != eigen_name) head.others.push_back(name);
-  return report_text(head, suite.limits(), suite.results());
+  return report_text(head, suite.limits(), suite.results()) + layers_text(layers.layers()) +
+         crossovers_text(deepseek_v2_lite_shape(), layers.crossovers());
 }
 
-/// Says which contenders computed something wrong. Returns whether none did.
-bool all_right(const Suite& suite) {
-  bool right = true;
+/// Says what was computed wrong. Returns whether nothing was.
+bool all_right(const Suite& suite, const LayerSuite& layers) {
+  for (const std::string& error : layers.errors())
+    std::fprintf(stderr, "speed: %s\n", error.c_str());
+  bool right = layers.errors().empty();
   for (const CaseResult& result : suite.results())
     for (const Samples& one : result.contenders)
       if (!one.error.empty()) {
@@ -86,6 +91,8 @@ int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
   }
   Suite suite(std::move(kinds), limits_of(options.threads));
   suite.register_rows();
+  LayerSuite layers(options.threads);
+  layers.register_rows();
   if (options.report && !to_file) {
     benchmark::ConsoleReporter reporter(benchmark::ConsoleReporter::OO_Tabular);
     reporter.SetOutputStream(&std::cerr);
@@ -93,10 +100,11 @@ int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
   } else {
     benchmark::RunSpecifiedBenchmarks();
   }
-  if (options.report) (to_file ? file : std::cout) << report_of(suite, options) << std::flush;
+  if (options.report)
+    (to_file ? file : std::cout) << report_of(suite, layers, options) << std::flush;
   if (to_file && !file)
     throw OptionError("--report=" + options.report->string() + ": cannot be written");
-  return all_right(suite) ? 0 : 1;
+  return all_right(suite, layers) ? 0 : 1;
 }
 
 }  // namespace

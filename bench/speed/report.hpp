@@ -120,10 +120,11 @@ inline std::string report_text(const ReportHead& head, const std::map<Index, Lim
   for (const auto& [num_threads, unused] : limits)
     threads.append(threads.empty() ? "" : " / ").append(detail::threads_text(num_threads));
   std::string text = head.machine + "\n\n" + detail::limits_table(limits) + "\n" + threads +
-                     ", the best of several runs. `N x`: heed is N times as fast.\n\n";
+                     ", the best of several runs. `N x`: heed is N times as fast.\n";
+  if (results.empty()) return text;
   std::vector<std::string> columns{"case", "heed, ms", "GFLOP/s", "roofline", "Eigen"};
   for (const std::string& other : head.others) columns.push_back(other + ", ms");
-  text += detail::table_head(columns);
+  text += "\n" + detail::table_head(columns);
   for (std::size_t begin = 0; begin < results.size();) {
     std::size_t end = begin;
     while (end < results.size() && results[end].speed_case.name == results[begin].speed_case.name)
