@@ -22,6 +22,8 @@ constexpr double least_sample = 50e-6;
 /// A turn of one contender, in seconds: many samples of a short run, one of a long one.
 constexpr double turn = 10e-3;
 constexpr int most_rounds = 10;
+/// From here on, what a first run does once (page faults, threads) is lost in its time.
+constexpr double long_run = 2;
 /// Threads of the contender before may still spin in wait of work; they fall asleep meanwhile.
 constexpr std::chrono::milliseconds pause{3};
 
@@ -29,7 +31,7 @@ constexpr std::chrono::milliseconds pause{3};
 class Turns {
  public:
   explicit Turns(const Timed& timed) : timed_(timed), samples_{.name = timed.name, .seconds = {}} {
-    const double first = sample(1);
+    const double first = timed.first_seconds > long_run ? timed.first_seconds : sample(1);
     runs_ = first < least_sample ? static_cast<int>(std::ceil(least_sample / first)) : 1;
     if (runs_ == 1) samples_.seconds.push_back(first);
     run_seconds_ = first;
@@ -66,15 +68,27 @@ class Turns {
 /// Rounding of scores up to about 5 and of sums of values up to about 5, with room for 16 of each.
 double tolerance(const KvStorage& storage) { return 16 * 5 * storage.epsilon; }
 
-/// Empty if the contender's result is right.
-std::string fault_of(Contender& contender, const SpeedCase& c, const Inputs& inputs,
-                     const KvStorage& storage) {
-  contender.run();
-  const double error = largest_error(c, inputs, contender.out());
-  if (error <= tolerance(storage)) return {};
+/// A contender that has run once.
+struct Prepared {
+  std::unique_ptr<Contender> contender;
+  double first_seconds = 0;
+  std::string fault = {};  ///< why it is not to be timed; empty if its result is right
+};
+
+Prepared prepare(const ContenderKind& kind, const SpeedCase& c, const Inputs& inputs,
+                 Index num_threads) try {
+  Prepared made{kind.make(c, inputs, num_threads)};
+  const auto start = Clock::now();
+  made.contender->run();
+  made.first_seconds = seconds_since(start);
+  const double error = largest_error(c, inputs, made.contender->out());
+  if (error <= tolerance(kind.storage)) return made;
   char text[80];
-  std::snprintf(text, sizeof text, "wrong by %.2g, at most %.2g", error, tolerance(storage));
-  return text;
+  std::snprintf(text, sizeof text, "wrong by %.2g, at most %.2g", error, tolerance(kind.storage));
+  made.fault = text;
+  return made;
+} catch (const std::exception& error) {
+  return {nullptr, 0, error.what()};
 }
 
 }  // namespace
@@ -96,19 +110,17 @@ std::vector<Samples> measure_case(const SpeedCase& c, const Inputs& inputs, Inde
   std::vector<std::unique_ptr<Contender>> contenders;
   std::vector<Timed> right;
   std::vector<Samples> wrong;
-  for (const ContenderKind& kind : kinds) try {
-      if (!kind.can(c, num_threads)) continue;
-      std::unique_ptr<Contender> contender = kind.make(c, inputs, num_threads);
-      const std::string fault = fault_of(*contender, c, inputs, kind.storage);
-      if (!fault.empty()) {
-        wrong.push_back({kind.name, {}, fault});
-        continue;
-      }
-      right.push_back({kind.name, [run = contender.get()] { run->run(); }});
-      contenders.push_back(std::move(contender));
-    } catch (const std::exception& error) {
-      wrong.push_back({kind.name, {}, error.what()});
+  for (const ContenderKind& kind : kinds) {
+    if (!kind.can(c, num_threads)) continue;
+    Prepared prepared = prepare(kind, c, inputs, num_threads);
+    if (!prepared.fault.empty()) {
+      wrong.push_back({kind.name, {}, prepared.fault});
+      continue;
     }
+    contenders.push_back(std::move(prepared.contender));
+    right.push_back({kind.name, [contender = contenders.back().get()] { contender->run(); },
+                     prepared.first_seconds});
+  }
   constexpr double seconds = 1;
   std::vector<Samples> samples = time_in_turns(right, seconds);
   samples.insert(samples.end(), wrong.begin(), wrong.end());

@@ -17,10 +17,12 @@ namespace heed::bench {
 struct Timed {
   std::string name;
   std::function<void()> run;
+  double first_seconds = 0;  ///< of a run made before, if one was
 };
 
 /// Runs all in turns, several rounds. Runs of less than 50 us are timed several at once. Takes
-/// about `seconds`, and longer only if one run of each does.
+/// about `seconds`, and longer only if one run of each does. A run made before counts if it took so
+/// long that another would say no more.
 std::vector<Samples> time_in_turns(std::span<const Timed> all, double seconds);
 
 /// Makes the contenders for a case, holds the result of each against float64, and times those that
