@@ -34,12 +34,12 @@ namespace detail {
 /// The fields of a protobuf message, one after another; the numbers are those of onnx.proto.
 class Message {
  public:
-  Message& number(int field, std::int64_t value) {
+  Message& integer(int field, std::int64_t value) {
     key(field, 0);
     varint(static_cast<std::uint64_t>(value));
     return *this;
   }
-  Message& number(int field, float value) {
+  Message& real(int field, float value) {
     key(field, 5);
     const auto bits = std::bit_cast<std::uint32_t>(value);
     for (int shift = 0; shift < 32; shift += 8)
@@ -72,7 +72,7 @@ inline Message value_info(const OnnxValue& value) {
   for (int i = 0; i < value.rank; ++i)
     shape.message(1, Message().text(2, value.name + "_" + std::to_string(i)));
   const Message tensor =
-      Message().number(1, static_cast<std::int64_t>(value.type)).message(2, shape);
+      Message().integer(1, static_cast<std::int64_t>(value.type)).message(2, shape);
   return Message().text(1, value.name).message(2, Message().message(1, tensor));
 }
 
@@ -88,17 +88,17 @@ inline std::string onnx_model(const OnnxNode& node) {
   for (const auto& output : node.outputs) proto.text(2, output.name);
   proto.text(4, node.operation).text(7, node.domain);
   for (const auto& [name, value] : node.integers)
-    proto.message(5, Message().text(1, name).number(3, value).number(20, integer_attribute));
+    proto.message(5, Message().text(1, name).integer(3, value).integer(20, integer_attribute));
   for (const auto& [name, value] : node.floats)
-    proto.message(5, Message().text(1, name).number(2, value).number(20, float_attribute));
+    proto.message(5, Message().text(1, name).real(2, value).integer(20, float_attribute));
   graph.message(1, proto).text(2, "node");
   for (const auto& input : node.inputs) graph.message(11, detail::value_info(input));
   for (const auto& output : node.outputs) graph.message(12, detail::value_info(output));
   return Message()
-      .number(1, ir_version)
+      .integer(1, ir_version)
       .message(7, graph)
-      .message(8, Message().text(1, "").number(2, onnx_opset))
-      .message(8, Message().text(1, node.domain).number(2, domain_opset))
+      .message(8, Message().text(1, "").integer(2, onnx_opset))
+      .message(8, Message().text(1, node.domain).integer(2, domain_opset))
       .bytes();
 }
 
