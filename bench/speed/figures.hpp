@@ -26,6 +26,16 @@ struct Limits {
   std::optional<double> blas_flops;  ///< OpenBLAS's, if this program was built with it
 };
 
+/// The larger of each: what disturbs a measurement only ever makes it smaller.
+inline Limits larger(const Limits& a, const Limits& b) {
+  return {.fma_flops = std::max(a.fma_flops, b.fma_flops),
+          .bf16_flops = std::max(a.bf16_flops, b.bf16_flops),
+          .dram_bytes = std::max(a.dram_bytes, b.dram_bytes),
+          .cache_bytes = std::max(a.cache_bytes, b.cache_bytes),
+          .eigen_gemm_flops = std::max(a.eigen_gemm_flops, b.eigen_gemm_flops),
+          .blas_flops = std::max(a.blas_flops, b.blas_flops)};
+}
+
 /// What a contender's runs of a case took, or why there are none.
 struct Samples {
   std::string name;

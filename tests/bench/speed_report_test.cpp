@@ -56,6 +56,17 @@ TEST(Roofline, IsTheSlowerOfMemoryAndArithmetic) {
   EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e15), 2, 16383), 8192 / 64e9);
 }
 
+TEST(Limits, AreTheLargerOfTwoMeasurements) {
+  Limits one = limits_with(100), other = limits_with(90);
+  other.dram_bytes = 17e9;
+  other.bf16_flops = 5;
+  const Limits both = larger(one, other);
+  EXPECT_EQ(both.fma_flops, 100);
+  EXPECT_EQ(both.dram_bytes, 17e9);
+  EXPECT_EQ(both.bf16_flops, 5);
+  EXPECT_FALSE(both.blas_flops);
+}
+
 TEST(Report, HasALimitsTableAndARowPerCase) {
   const std::map<heed::Index, Limits> limits{{1, limits_with(100e9)}, {2, limits_with(200e9)}};
   SpeedCase other = decode_case();
