@@ -33,45 +33,45 @@ set(HEED_ONNXRUNTIME_DIR "" CACHE PATH
   "A release archive of ONNX Runtime, or a folder with its headers and PyPI's wheel unpacked")
 set(onnxruntime_found FALSE)
 if(HEED_ONNXRUNTIME_DIR)
-  find_path(HEED_ONNXRUNTIME_INCLUDE onnxruntime_c_api.h
-    PATHS ${HEED_ONNXRUNTIME_DIR} PATH_SUFFIXES include NO_DEFAULT_PATH)
-  mark_as_advanced(HEED_ONNXRUNTIME_INCLUDE)
+  find_path(onnxruntime_include onnxruntime_c_api.h
+    PATHS ${HEED_ONNXRUNTIME_DIR} PATH_SUFFIXES include NO_DEFAULT_PATH NO_CACHE)
   # A wheel has no libonnxruntime.so, only the name with the version.
   file(GLOB libraries ${HEED_ONNXRUNTIME_DIR}/lib/libonnxruntime.so*
                       ${HEED_ONNXRUNTIME_DIR}/onnxruntime/capi/libonnxruntime.so*)
-  if(HEED_ONNXRUNTIME_INCLUDE AND libraries)
+  if(onnxruntime_include AND libraries)
     set(onnxruntime_found TRUE)
     list(GET libraries 0 library)
     set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/onnxruntime.cpp
       APPEND PROPERTY COMPILE_DEFINITIONS HEED_ONNXRUNTIME_LIBRARY="${library}")
     set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/onnxruntime.cpp
-      APPEND PROPERTY INCLUDE_DIRECTORIES ${HEED_ONNXRUNTIME_INCLUDE})
+      APPEND PROPERTY INCLUDE_DIRECTORIES ${onnxruntime_include})
     target_link_libraries(speed PRIVATE ${CMAKE_DL_LIBS})
   endif()
 endif()
 heed_bench_peer(onnxruntime ${onnxruntime_found})
 
-# Not find_package(Torch), which asks for CUDA's compiler where the wheel is made for it.
+# Not find_package(Torch), which asks for CUDA's compiler where the wheel is made for CUDA.
 set(HEED_TORCH_DIR "" CACHE PATH "The folder `torch` of PyPI's wheel, or LibTorch unpacked")
 set(torch_found FALSE)
 if(HEED_TORCH_DIR)
-  find_path(HEED_TORCH_INCLUDE ATen/core/Tensor.h
-    PATHS ${HEED_TORCH_DIR} PATH_SUFFIXES include NO_DEFAULT_PATH)
-  find_library(HEED_TORCH_CPU torch_cpu PATHS ${HEED_TORCH_DIR}/lib NO_DEFAULT_PATH)
-  find_library(HEED_TORCH_C10 c10 PATHS ${HEED_TORCH_DIR}/lib NO_DEFAULT_PATH)
-  mark_as_advanced(HEED_TORCH_INCLUDE HEED_TORCH_CPU HEED_TORCH_C10)
-  if(HEED_TORCH_INCLUDE AND HEED_TORCH_CPU AND HEED_TORCH_C10)
+  find_path(torch_include ATen/core/Tensor.h
+    PATHS ${HEED_TORCH_DIR} PATH_SUFFIXES include NO_DEFAULT_PATH NO_CACHE)
+  find_library(torch_library torch_cpu PATHS ${HEED_TORCH_DIR}/lib NO_DEFAULT_PATH NO_CACHE)
+  if(torch_include AND torch_library)
     set(torch_found TRUE)
     # As a system's, so that its warnings are not ours.
-    target_include_directories(speed SYSTEM PRIVATE ${HEED_TORCH_INCLUDE})
+    target_include_directories(speed SYSTEM PRIVATE ${torch_include})
     # PyTorch brings an OpenMP of its own, of the same name as the compiler's. The compiler's is for
     # all, as in any other program: its folder comes first. CMake would order them its own way.
     execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libgomp.so.1
       OUTPUT_VARIABLE openmp OUTPUT_STRIP_TRAILING_WHITESPACE)
-    get_filename_component(openmp_folder "${openmp}" DIRECTORY)
-    get_filename_component(openmp_folder "${openmp_folder}" REALPATH)
-    target_link_options(speed PRIVATE -L${HEED_TORCH_DIR}/lib
-      LINKER:-rpath,${openmp_folder} LINKER:-rpath,${HEED_TORCH_DIR}/lib)
+    if(IS_ABSOLUTE "${openmp}")  # else it is printed as it was asked for: there is none
+      get_filename_component(openmp_folder "${openmp}" DIRECTORY)
+      get_filename_component(openmp_folder "${openmp_folder}" REALPATH)
+      target_link_options(speed PRIVATE LINKER:-rpath,${openmp_folder})
+    endif()
+    target_link_options(speed PRIVATE
+      -L${HEED_TORCH_DIR}/lib LINKER:-rpath,${HEED_TORCH_DIR}/lib)
     target_link_libraries(speed PRIVATE -ltorch_cpu -lc10)
   endif()
 endif()
