@@ -47,7 +47,7 @@ class Cases {
 void add_prefills(Cases& cases) {
   cases.add_prefill("prefill/gqa", 2048, gqa_8_2);
   cases.add_prefill("prefill/gqa", 8192, gqa_8_2);
-  cases.add_prefill("prefill/gqa2", 32768, {2, 1, 128});  // few heads: the FLOPs of 8192 with 32
+  cases.add_prefill("prefill/heads2", 32768, {2, 1, 128});  // the FLOPs of 8192 with 32 heads
   cases.add_prefill("prefill/mha", 2048, {8, 8, 128});
   cases.add_prefill("prefill/full", 1024, {8, 8, 128}, Visible::full);
   for (const Index head_dim : {64, 80, 96, 112, 128, 192, 256})
