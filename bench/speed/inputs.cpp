@@ -76,7 +76,8 @@ double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out
                                              .segment(head * c.head_dim_v, c.head_dim_v)
                                              .cast<double>();
         const auto expected = reference_row(c, inputs, sequence, head, q_row);
-        largest = std::max(largest, (found - expected).cwiseAbs().maxCoeff());
+        const double error = (found - expected).cwiseAbs().maxCoeff();
+        largest = std::max(largest, error / expected.cwiseAbs().maxCoeff());
       }
   return largest;
 }

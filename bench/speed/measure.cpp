@@ -65,7 +65,8 @@ class Turns {
   double run_seconds_ = 0;
 };
 
-/// Rounding of scores up to about 5 and of sums of values up to about 5, with room for 16 of each.
+/// Rounding of scores up to about 5, which is that of their weights in proportion, and of sums of
+/// values; with room for 16 of it.
 double tolerance(const KvStorage& storage) { return 16 * 5 * storage.epsilon; }
 
 /// A contender that has run once.
