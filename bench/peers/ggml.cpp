@@ -97,10 +97,7 @@ class Ggml final : public Contender {
       copy_heads(inputs.value, s.kv_begin, s.seqlen_kv, c.num_kv_heads, value);
     }
     const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
-    ggml_tensor* const result =
-        ggml_flash_attn_ext(context, query, key, value, mask_of(s), scale, 0, 0);
-    ggml_flash_attn_ext_set_prec(result, GGML_PREC_F32);
-    return result;
+    return ggml_flash_attn_ext(context, query, key, value, mask_of(s), scale, 0, 0);
   }
 
   /// Null where all is visible.
