@@ -40,8 +40,8 @@ inline MlaPath path_by_flops(const LatentShape& shape, Index seqlen_q, Index seq
              : MlaPath::expanded;
 }
 
-/// The least number of new tokens, on so many cached ones, that the library expands. There always
-/// is one: with as many new tokens as cached ones, expanding pays.
+/// The least number of new tokens, on so many cached ones, that the library expands. There is one
+/// because a latent is wider than a head: absorbed, each pair of tokens takes more FLOPs.
 inline Index crossover_by_flops(const LatentShape& shape, Index cached) {
   Index seqlen_q = 1;
   while (path_by_flops(shape, seqlen_q, cached + seqlen_q) == MlaPath::absorbed) ++seqlen_q;
