@@ -66,8 +66,8 @@ class Turns {
 };
 
 /// Rounding of scores up to about 5, which is that of their weights in proportion, and of sums of
-/// values; with room for 16 of it.
-double tolerance(const KvStorage& storage) { return 16 * 5 * storage.epsilon; }
+/// values; with room for 32 of it, since some sum 32k of them one after another.
+double tolerance(const KvStorage& storage) { return 32 * 5 * storage.epsilon; }
 
 /// A contender that has run once.
 struct Prepared {
