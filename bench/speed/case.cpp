@@ -1,72 +1,97 @@
 // SPDX-License-Identifier: MIT
 #include "speed/case.hpp"
 
-#include <cmath>
-#include <random>
+#include <initializer_list>
+#include <utility>
 
 namespace heed::bench {
 namespace {
 
-Matrix normal(Index rows, Index cols, unsigned seed) {
-  std::mt19937 engine(seed);
-  std::normal_distribution<float> distribution;
-  return Matrix::NullaryExpr(rows, cols, [&] { return distribution(engine); });
+/// The heads of a case: how many, of how many groups, how wide.
+struct Heads {
+  Index num_heads, num_kv_heads, head_dim, head_dim_v = head_dim;
+};
+
+constexpr Heads gqa_8_2{8, 2, 128};
+/// DeepSeek-V2-Lite's and DeepSeek-V3's heads over the latents.
+constexpr Heads mla_16{16, 1, 576, 512}, mla_128{128, 1, 576, 512};
+
+/// Cases under one heading, as "heading/name".
+class Cases {
+ public:
+  void add(std::string name, std::vector<SequenceRows> sequences, const Heads& heads,
+           Visible visible = Visible::causal) {
+    for (std::size_t i = 1; i < sequences.size(); ++i) {
+      sequences[i].q_begin = sequences[i - 1].q_begin + sequences[i - 1].seqlen_q;
+      sequences[i].kv_begin = sequences[i - 1].kv_begin + sequences[i - 1].seqlen_kv;
+    }
+    cases_.push_back({std::move(name), std::move(sequences), heads.num_heads, heads.num_kv_heads,
+                      heads.head_dim, heads.head_dim_v, visible,
+                      heads.head_dim == 576 ? Kv::latent : Kv::full});
+  }
+  void add_prefill(const std::string& name, Index seqlen, const Heads& heads,
+                   Visible visible = Visible::causal) {
+    add(name + "/" + std::to_string(seqlen), {{seqlen, seqlen}}, heads, visible);
+  }
+  void add_decode(const std::string& name, std::initializer_list<Index> contexts,
+                  const Heads& heads) {
+    for (const Index context : contexts)
+      add("decode/" + name + "/" + std::to_string(context), {{1, context}}, heads);
+  }
+  std::vector<SpeedCase> take() { return std::move(cases_); }
+
+ private:
+  std::vector<SpeedCase> cases_;
+};
+
+void add_prefills(Cases& cases) {
+  cases.add_prefill("prefill/gqa", 2048, gqa_8_2);
+  cases.add_prefill("prefill/gqa", 8192, gqa_8_2);
+  cases.add_prefill("prefill/heads2", 32768, {2, 1, 128});  // the FLOPs of 8192 with 32 heads
+  cases.add_prefill("prefill/mha", 2048, {8, 8, 128});
+  cases.add_prefill("prefill/full", 1024, {8, 8, 128}, Visible::full);
+  for (const Index head_dim : {64, 80, 96, 112, 128, 192, 256})
+    cases.add_prefill("prefill/dim" + std::to_string(head_dim), 1024, {8, 2, head_dim});
+  cases.add_prefill("prefill/dim192x128", 1024, {8, 8, 192, 128});
+  cases.add_prefill("prefill/dim576x512", 256, mla_16);
+}
+
+void add_shorts(Cases& cases) {
+  for (const Index seqlen : {1, 4, 16, 64, 128, 512}) cases.add_prefill("short", seqlen, gqa_8_2);
+  for (const Index head_dim : {64, 80, 256})
+    cases.add_prefill("short/dim" + std::to_string(head_dim), 16, {8, 2, head_dim});
+}
+
+void add_decodes(Cases& cases) {
+  cases.add_decode("mha", {128, 1024, 8192}, {32, 32, 128});
+  cases.add_decode("gqa", {128, 1024, 8192, 32768}, {32, 8, 128});
+  cases.add_decode("mqa", {1024, 8192, 32768}, {32, 1, 128});
+  cases.add_decode("mla16", {128, 1024, 8192, 32768}, mla_16);
+  cases.add_decode("mla128", {1024, 8192, 32768}, mla_128);
+  cases.add_decode("dim64", {8192}, {32, 8, 64});
+  cases.add_decode("dim256", {8192}, {16, 4, 256});
+}
+
+void add_batches(Cases& cases) {
+  const Heads heads{32, 8, 128};
+  cases.add("batch/decode",
+            {{1, 100}, {1, 517}, {1, 1024}, {1, 2048}, {1, 3000}, {1, 4096}, {1, 6000}, {1, 8192}},
+            heads);
+  cases.add(
+      "batch/mixed",
+      {{1, 100}, {1, 517}, {1, 1024}, {1, 2048}, {1, 4096}, {1, 6000}, {64, 1088}, {512, 512}},
+      heads);
 }
 
 }  // namespace
 
 std::vector<SpeedCase> speed_cases() {
-  std::vector<SpeedCase> cases;
-  const auto prefill = [&](const char* name, Index n, Index heads, Index kv_heads, Index head_dim,
-                           Visible visible) {
-    cases.push_back({name, n, n, heads, kv_heads, head_dim, head_dim, visible, Kv::full});
-  };
-  const auto decode = [&](const char* name, Index m, Index heads, Index kv_heads, Index head_dim) {
-    cases.push_back({name, 1, m, heads, kv_heads, head_dim, head_dim, Visible::causal, Kv::full});
-  };
-  prefill("prefill/gqa", 2048, 8, 2, 128, Visible::causal);
-  prefill("prefill/mha", 2048, 8, 8, 128, Visible::causal);
-  prefill("prefill/full", 1024, 8, 8, 128, Visible::full);
-  for (const Index head_dim : {64, 80, 96, 112, 192, 256})
-    prefill(("prefill/dim" + std::to_string(head_dim)).c_str(), 1024, 8, 2, head_dim,
-            Visible::causal);
-  for (const Index n : {16, 64, 128})
-    prefill(("short/" + std::to_string(n)).c_str(), n, 8, 2, 128, Visible::causal);
-  decode("decode/mha", 8192, 32, 32, 128);
-  decode("decode/gqa", 8192, 32, 8, 128);
-  decode("decode/mqa", 8192, 32, 1, 128);
-  cases.push_back({"decode/mla16", 1, 8192, 16, 1, 576, 512, Visible::causal, Kv::latent});
-  cases.push_back({"decode/mla128", 1, 8192, 128, 1, 576, 512, Visible::causal, Kv::latent});
-  return cases;
-}
-
-Inputs::Inputs(const SpeedCase& c)
-    : query(normal(c.seqlen_q, c.num_heads * c.head_dim, 1)),
-      key(normal(c.seqlen_kv, c.num_kv_heads * c.head_dim, 2)),
-      value(c.kv == Kv::latent ? Matrix(key.leftCols(c.head_dim_v))
-                               : normal(c.seqlen_kv, c.num_kv_heads * c.head_dim_v, 3)) {}
-
-double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out) {
-  using Row = Eigen::RowVectorXd;
-  const double scale = 1 / std::sqrt(static_cast<double>(c.head_dim));
-  double largest = 0;
-  for (Index head = 0; head < c.num_heads; head += std::max<Index>(1, c.num_heads / 4)) {
-    const Index kv_head = head / (c.num_heads / c.num_kv_heads);
-    const auto key = inputs.key.middleCols(kv_head * c.head_dim, c.head_dim);
-    const auto value = inputs.value.middleCols(kv_head * c.head_dim_v, c.head_dim_v);
-    for (Index q_row = 0; q_row < c.seqlen_q; q_row += std::max<Index>(1, c.seqlen_q / 7)) {
-      const Index seen =
-          c.visible == Visible::full ? c.seqlen_kv : c.seqlen_kv - c.seqlen_q + q_row + 1;
-      const Row query =
-          inputs.query.row(q_row).segment(head * c.head_dim, c.head_dim).cast<double>();
-      Row prob = scale * query * key.topRows(seen).cast<double>().transpose();
-      prob = (prob.array() - prob.maxCoeff()).exp().matrix().eval();
-      const Row expected = prob * value.topRows(seen).cast<double>() / prob.sum();
-      const Row found = out.row(q_row).segment(head * c.head_dim_v, c.head_dim_v).cast<double>();
-      largest = std::max(largest, (found - expected).cwiseAbs().maxCoeff());
-    }
-  }
-  return largest;
+  Cases cases;
+  add_prefills(cases);
+  add_shorts(cases);
+  add_decodes(cases);
+  add_batches(cases);
+  return cases.take();
 }
 
 }  // namespace heed::bench

@@ -1,69 +1,73 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// The cases of the speed benchmark, their inputs, and what they cost at least.
+/// The cases of the speed benchmark and what each costs at least.
 #pragma once
 
-#include <memory>
+#include <algorithm>
 #include <string>
 #include <vector>
 
-#include "heed/base/views.hpp"
+#include "heed/base/index.hpp"
 
 namespace heed::bench {
 
+/// Which keys a query sees: those up to its own token, or all.
 enum class Visible { causal, full };
+
+/// What a key/value row is.
 enum class Kv {
-  full,
-  latent
-};  ///< latent: one row is key, and its first head_dim_v columns are the value
+  full,    ///< a key and a value of each key/value head
+  latent,  ///< one row that is the key, and whose first head_dim_v columns are the value
+};
+
+/// One sequence of a case: its rows in the inputs, which hold all sequences one after another.
+struct SequenceRows {
+  Index seqlen_q, seqlen_kv;
+  Index q_begin = 0, kv_begin = 0;  ///< its first rows among those of all sequences
+};
 
 struct SpeedCase {
   std::string name;
-  Index seqlen_q, seqlen_kv, num_heads, num_kv_heads, head_dim, head_dim_v;
+  std::vector<SequenceRows> sequences;
+  Index num_heads, num_kv_heads, head_dim, head_dim_v;
   Visible visible;
   Kv kv;
 
-  /// Pairs of a query row and a key it sees, per head.
-  double pairs() const {
-    const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
-    return visible == Visible::full ? n * m : n * m - n * (n - 1) / 2;
+  /// Rows of queries, of all sequences.
+  Index rows_q() const { return sequences.back().q_begin + sequences.back().seqlen_q; }
+  /// Rows of keys and values, of all sequences.
+  Index rows_kv() const { return sequences.back().kv_begin + sequences.back().seqlen_kv; }
+
+  /// Largest seqlen_q * seqlen_kv of a sequence: what a matrix of scores has to hold.
+  Index most_scores() const {
+    Index most = 0;
+    for (const auto& sequence : sequences)
+      most = std::max(most, sequence.seqlen_q * sequence.seqlen_kv);
+    return most;
   }
-  /// Of the visible scores alone.
+  /// FLOPs of the visible scores and of what is made of them; masked-out ones earn nothing.
   double flops() const {
-    return 2.0 * static_cast<double>((head_dim + head_dim_v) * num_heads) * pairs();
+    double pairs = 0;
+    for (const auto& sequence : sequences) {
+      const auto n = static_cast<double>(sequence.seqlen_q);
+      const auto m = static_cast<double>(sequence.seqlen_kv);
+      pairs += visible == Visible::full ? n * m : n * m - n * (n - 1) / 2;
+    }
+    return 2.0 * static_cast<double>((head_dim + head_dim_v) * num_heads) * pairs;
   }
-  /// Keys and values in float32, read once.
-  double bytes() const {
+  /// Elements of keys and values, each counted once.
+  double kv_elements() const {
     const Index width = kv == Kv::latent ? head_dim : head_dim + head_dim_v;
-    return 4.0 * static_cast<double>(seqlen_kv * num_kv_heads * width);
+    return static_cast<double>(rows_kv() * num_kv_heads * width);
+  }
+  /// Keys that a query row of a sequence sees: 0 .. seen - 1.
+  Index seen(const SequenceRows& sequence, Index q_row) const {
+    return visible == Visible::full ? sequence.seqlen_kv
+                                    : sequence.seqlen_kv - sequence.seqlen_q + q_row + 1;
   }
 };
 
-/// The cases that are run by default.
+/// The cases that are run by default. Their names begin with prefill/, short/, decode/ or batch/.
 std::vector<SpeedCase> speed_cases();
-
-using Matrix = heed::detail::EigenRows<float>;
-
-/// Unit-normal queries, keys and values, rows of tokens. For latents, `value` is a part of `key`.
-struct Inputs {
-  Matrix query, key, value;
-  explicit Inputs(const SpeedCase& c);
-};
-
-/// Something that computes a case.
-class Contender {
- public:
-  virtual ~Contender() = default;
-  virtual void run() = 0;
-  /// [seqlen_q, num_heads * head_dim_v]
-  virtual const Matrix& out() const = 0;
-};
-
-std::unique_ptr<Contender> make_heed(const SpeedCase& c, const Inputs& inputs, Index num_threads);
-/// Product, softmax, product with Eigen alone, one head at a time, one matrix of scores in memory.
-std::unique_ptr<Contender> make_eigen(const SpeedCase& c, const Inputs& inputs, Index num_threads);
-
-/// Largest difference between `out` and a float64 computation of some of its rows.
-double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out);
 
 }  // namespace heed::bench

@@ -6,10 +6,16 @@
 #include <fstream>
 #include <vector>
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 #include "heed/base/aligned_array.hpp"
-#include "heed/base/executor.hpp"
 #include "heed/base/views.hpp"
 #include "heed/simd/packet.hpp"
+#include "peers/peers.hpp"
+#include "speed/inputs.hpp"
+#include "speed/threads.hpp"
 
 namespace heed::bench {
 namespace {
@@ -17,7 +23,7 @@ namespace {
 /// Seconds of the fastest of `repeats` runs of body(thread) on all threads.
 template <class Body>
 double fastest(Index num_threads, int repeats, const Body& body) {
-  const AnyExecutor executor = OpenMpExecutor{num_threads};
+  const AnyExecutor executor = make_executor(num_threads);
   double best = 1e9;
   for (int i = 0; i < repeats; ++i) {
     const auto start = std::chrono::steady_clock::now();
@@ -47,11 +53,33 @@ double fma_flops(Index num_threads) {
   return static_cast<double>(num_threads * steps * sums * simd::lanes<float> * 2) / seconds;
 }
 
+#ifdef __AVX512BF16__
+std::optional<double> bf16_flops(Index num_threads) {
+  constexpr Index steps = 2'000'000;
+  constexpr int sums = 12;
+  constexpr double flops = 64;  // of one instruction: 16 sums of 2 products
+  const double seconds = fastest(num_threads, 10, [](Index) {
+    __m512 sum[sums];
+    for (int i = 0; i < sums; ++i) sum[i] = _mm512_set1_ps(static_cast<float>(i));
+    __m512bh factor = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0.5F), _mm512_set1_ps(-0.5F));
+    for (Index step = 0; step < steps; ++step) {
+#pragma GCC unroll 16
+      for (int i = 0; i < sums; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], factor, factor);
+    }
+    for (int i = 1; i < sums; ++i) sum[0] = _mm512_add_ps(sum[0], sum[i]);
+    sink = _mm512_reduce_add_ps(sum[0]);
+  });
+  return static_cast<double>(num_threads * steps * sums) * flops / seconds;
+}
+#else
+std::optional<double> bf16_flops(Index) { return std::nullopt; }
+#endif
+
 /// Each thread reads its own share of `bytes`, `passes` times, in 4 streams.
 double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
   const Index share = static_cast<Index>(bytes / sizeof(float)) / num_threads / 256 * 256;
   const auto memory = heed::detail::make_aligned<float>(share * num_threads);
-  const AnyExecutor executor = OpenMpExecutor{num_threads};
+  const AnyExecutor executor = make_executor(num_threads);
   executor.parallel_for(
       num_threads, [&](Index thread) { std::fill_n(memory.get() + thread * share, share, 1.0F); });
   const double seconds = fastest(num_threads, repeats, [&](Index thread) {
@@ -70,21 +98,35 @@ double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
   return static_cast<double>(share * num_threads) * sizeof(float) * passes / seconds;
 }
 
-double eigen_gemm_flops(Index num_threads) {
+/// FLOP/s of multiply(a, b, c): a product of 1024 x 1024 floats.
+template <class Multiply>
+double gemm_flops(const Multiply& multiply) {
   constexpr Index n = 1024;
-  using Matrix = heed::detail::EigenRows<float>;
-  const Matrix a = Matrix::Random(n, n), b = Matrix::Random(n, n);
+  const Matrix a = random_matrix(n, n, 1), b = random_matrix(n, n, 2);
   Matrix c(n, n);
-  Eigen::setNbThreads(static_cast<int>(num_threads));
   double best = 1e9;
   for (int i = 0; i < 8; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    c.noalias() = a * b;
+    multiply(a, b, c);
     best = std::min(
         best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   sink = c(0, 0);
   return 2.0 * n * n * n / best;
+}
+
+double eigen_gemm_flops(Index num_threads) {
+  set_eigen_threads(num_threads);
+  return gemm_flops([](const Matrix& a, const Matrix& b, Matrix& c) { c.noalias() = a * b; });
+}
+
+std::optional<double> blas_flops(Index num_threads) {
+  const auto blas = blas_peer();
+  if (!blas) return std::nullopt;
+  blas->set_num_threads(num_threads);
+  return gemm_flops([&](const Matrix& a, const Matrix& b, Matrix& c) {
+    blas->multiply(a.rows(), a.data(), b.data(), c.data());
+  });
 }
 
 }  // namespace
@@ -98,9 +140,11 @@ double cached_bytes() {
 
 Limits measure_limits(Index num_threads) {
   return {.fma_flops = fma_flops(num_threads),
+          .bf16_flops = bf16_flops(num_threads),
           .dram_bytes = read_bytes(num_threads, 1.0 * (1 << 30), 1, 4),
           .cache_bytes = read_bytes(num_threads, cached_bytes() / 2, 8, 10),
-          .eigen_gemm_flops = eigen_gemm_flops(num_threads)};
+          .eigen_gemm_flops = eigen_gemm_flops(num_threads),
+          .blas_flops = blas_flops(num_threads)};
 }
 
 }  // namespace heed::bench

@@ -1,58 +1,115 @@
 // SPDX-License-Identifier: MIT
-/// \file
-/// How fast attend is, as a share of what the machine allows. Options are Google Benchmark's:
-///   speed --benchmark_filter=decode --benchmark_format=json
-#include <chrono>
+// How fast attention is, as a share of what the machine allows and beside its peers: see --help,
+// and bench/README.md.
+#include <algorithm>
 #include <cstdio>
+#include <exception>
+#include <fstream>
+#include <iostream>
 #include <map>
+#include <span>
+#include <string_view>
 
 #include <benchmark/benchmark.h>
 
-#include "heed/base/executor.hpp"
-#include "speed/case.hpp"
+#include "peers/peers.hpp"
+#include "speed/layer_case.hpp"
+#include "speed/layer_suite.hpp"
 #include "speed/limits.hpp"
+#include "speed/machine.hpp"
+#include "speed/options.hpp"
+#include "speed/report.hpp"
+#include "speed/suite.hpp"
 
 namespace heed::bench {
 namespace {
 
-using MakeContender = std::unique_ptr<Contender> (*)(const SpeedCase&, const Inputs&, Index);
-
-/// float32 rounding of scores up to about 5 and of sums of values up to about 5, with room for 16
-/// of each.
-constexpr double tolerance = 16 * 5 * 1.2e-7;
-
-void measure(benchmark::State& state, const SpeedCase& c, MakeContender make, Index num_threads,
-             const Limits& limits) {
-  const Inputs inputs(c);
-  const std::unique_ptr<Contender> contender = make(c, inputs, num_threads);
-  contender->run();
-  const double error = largest_error(c, inputs, contender->out());
-  if (!(error <= tolerance))
-    return state.SkipWithError(("wrong by " + std::to_string(error)).c_str());
-
-  double seconds = 1e9;  // of the fastest run: other programs only ever slow one down
-  for (auto _ : state) {
-    const auto start = std::chrono::steady_clock::now();
-    contender->run();
-    const double run =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    state.SetIterationTime(run);
-    seconds = std::min(seconds, run);
-  }
-  const double bandwidth = c.bytes() <= cached_bytes() ? limits.cache_bytes : limits.dram_bytes;
-  const double least_seconds = std::max(c.bytes() / bandwidth, c.flops() / limits.fma_flops);
-  state.counters["best_ms"] = 1e3 * seconds;
-  state.counters["GFLOP/s"] = c.flops() / seconds / 1e9;
-  state.counters["GB/s"] = c.bytes() / seconds / 1e9;
-  state.counters["roofline%"] = 100 * least_seconds / seconds;
+std::vector<ContenderKind> all_kinds() {
+  std::vector<ContenderKind> kinds{heed_kind(), eigen_kind()};
+  for (const Peer& peer : peers()) kinds.insert(kinds.end(), peer.kinds.begin(), peer.kinds.end());
+  return kinds;
 }
 
-void print(Index num_threads, const Limits& limits) {
-  std::fprintf(stderr,
-               "limits, %2td thread(s): FMA %6.1f GFLOP/s, DRAM %5.1f GB/s, L3 %6.1f GB/s, Eigen "
-               "sgemm %6.1f GFLOP/s\n",
-               num_threads, limits.fma_flops / 1e9, limits.dram_bytes / 1e9,
-               limits.cache_bytes / 1e9, limits.eigen_gemm_flops / 1e9);
+std::vector<std::string> names_of(std::span<const ContenderKind> kinds) {
+  std::vector<std::string> names;
+  for (const ContenderKind& kind : kinds) names.push_back(kind.name);
+  return names;
+}
+
+/// In several rounds: what disturbs a machine for a second does not disturb all of them.
+std::map<Index, Limits> limits_of(std::span<const Index> threads) {
+  constexpr int rounds = 3;
+  std::map<Index, Limits> limits;
+  std::fprintf(stderr, "measuring the limits\n");
+  for (int round = 0; round < rounds; ++round)
+    for (const Index num_threads : threads) {
+      const Limits measured = measure_limits(num_threads);
+      const auto [place, is_first] = limits.try_emplace(num_threads, measured);
+      if (!is_first) place->second = larger(place->second, measured);
+    }
+  std::fputs(detail::limits_table(limits).c_str(), stderr);
+  return limits;
+}
+
+/// Of a report: date, CPU, compiler, and the versions of all that is compared.
+std::string machine_text() {
+  std::string text = date_today() + ", " + cpu_name() + "; " + compiler_name() + " (" +
+                     target_features() + "); Eigen " + eigen_version();
+  for (const Peer& peer : peers()) text += ", " + peer.name + " " + peer.version;
+  if (const auto blas = blas_peer()) text += ", " + blas->name + " " + blas->version;
+  return text + ".";
+}
+
+std::string report_of(const Suite& suite, const LayerSuite& layers, const SpeedOptions& options) {
+  ReportHead head{.machine = machine_text(), .others = {}, .cached_bytes = cached_bytes()};
+  for (const std::string& name : options.contenders)
+    if (name != heed_name && name != eigen_name) head.others.push_back(name);
+  return report_text(head, suite.limits(), suite.results()) + layers_text(layers.layers()) +
+         crossovers_text(deepseek_v2_lite_shape(), layers.crossovers());
+}
+
+/// Says what was computed wrong. Returns whether nothing was.
+bool all_right(const Suite& suite, const LayerSuite& layers) {
+  for (const std::string& error : layers.errors())
+    std::fprintf(stderr, "speed: %s\n", error.c_str());
+  bool right = layers.errors().empty();
+  for (const CaseResult& result : suite.results())
+    for (const Samples& one : result.contenders)
+      if (!one.error.empty()) {
+        std::fprintf(stderr, "speed: %s/%s/threads:%td: %s\n", result.speed_case.name.c_str(),
+                     one.name.c_str(), result.num_threads, one.error.c_str());
+        right = false;
+      }
+  return right;
+}
+
+int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
+  std::erase_if(kinds, [&](const ContenderKind& kind) {
+    return std::find(options.contenders.begin(), options.contenders.end(), kind.name) ==
+           options.contenders.end();
+  });
+  std::ofstream file;
+  const bool to_file = options.report && *options.report != standard_output;
+  if (to_file) {  // before minutes are spent
+    file.open(*options.report);
+    if (!file) throw OptionError("--report=" + options.report->string() + ": cannot be written");
+  }
+  Suite suite(std::move(kinds), limits_of(options.threads));
+  suite.register_rows();
+  LayerSuite layers(options.threads);
+  layers.register_rows();
+  if (options.report && !to_file) {
+    benchmark::ConsoleReporter reporter(benchmark::ConsoleReporter::OO_Tabular);
+    reporter.SetOutputStream(&std::cerr);
+    benchmark::RunSpecifiedBenchmarks(&reporter);
+  } else {
+    benchmark::RunSpecifiedBenchmarks();
+  }
+  if (options.report)
+    (to_file ? file : std::cout) << report_of(suite, layers, options) << std::flush;
+  if (to_file && !file)
+    throw OptionError("--report=" + options.report->string() + ": cannot be written");
+  return all_right(suite, layers) ? 0 : 1;
 }
 
 }  // namespace
@@ -60,25 +117,32 @@ void print(Index num_threads, const Limits& limits) {
 
 int main(int argc, char** argv) {
   using namespace heed::bench;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  try {
+    std::vector<std::string> ours;  // what is not an option of Google Benchmark, which has --help
+    std::vector<char*> theirs{argv[0]};
+    for (char* const argument : std::span(argv + 1, argv + argc))
+      if (std::string_view(argument).starts_with("--benchmark_"))
+        theirs.push_back(argument);
+      else
+        ours.emplace_back(argument);
+    int num_theirs = static_cast<int>(theirs.size());
+    theirs.push_back(nullptr);  // as argv ends
+    benchmark::Initialize(&num_theirs, theirs.data());
+    if (benchmark::ReportUnrecognizedArguments(num_theirs, theirs.data())) return 2;
 
-  std::map<heed::Index, Limits> limits;
-  for (const heed::Index threads : {heed::Index{1}, heed::OpenMpExecutor{}.num_threads})
-    if (limits.try_emplace(threads, measure_limits(threads)).second)
-      print(threads, limits.at(threads));
-
-  const std::pair<const char*, MakeContender> contenders[] = {{"heed", make_heed},
-                                                              {"eigen", make_eigen}};
-  for (const SpeedCase& c : speed_cases())
-    for (const auto& limit : limits)
-      for (const auto& contender : contenders)
-        benchmark::RegisterBenchmark(
-            (c.name + "/" + contender.first + "/threads:" + std::to_string(limit.first)).c_str(),
-            [c, contender, limit](benchmark::State& state) {
-              measure(state, c, contender.second, limit.first, limit.second);
-            })
-            ->Unit(benchmark::kMillisecond)
-            ->UseManualTime();
-  benchmark::RunSpecifiedBenchmarks();
+    const std::vector<ContenderKind> kinds = all_kinds();
+    const std::vector<std::string> names = names_of(kinds);
+    const SpeedOptions options = parse_speed_options(ours, names);
+    if (options.help) {
+      std::fputs(speed_help(names).c_str(), stdout);
+      return 0;
+    }
+    return run(options, kinds);
+  } catch (const OptionError& error) {
+    std::fprintf(stderr, "speed: %s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "speed: %s\n", error.what());
+    return 1;
+  }
 }

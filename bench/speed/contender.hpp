@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Who computes the cases: heed, plain Eigen, and the peers that are installed (bench/peers).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "speed/inputs.hpp"
+
+namespace heed::bench {
+
+/// One case, ready to be computed again and again.
+class Contender {
+ public:
+  virtual ~Contender() = default;
+  virtual void run() = 0;
+  /// What the last run gave, [rows_q, num_heads * head_dim_v].
+  virtual Matrix out() const = 0;
+};
+
+/// How a contender stores keys and values.
+struct KvStorage {
+  double bytes = 4;               ///< an element
+  double epsilon = 1.1920929e-7;  ///< relative rounding of an element, or of the sums if larger
+};
+
+struct ContenderKind {
+  std::string name;  ///< of the rows: CASE/name/threads:N
+  /// Whether it computes such a case, with no more memory than a benchmark should take.
+  bool (*can)(const SpeedCase& c, Index num_threads);
+  /// For a case that it can compute. \throws std::exception
+  std::unique_ptr<Contender> (*make)(const SpeedCase& c, const Inputs& inputs, Index num_threads);
+  KvStorage storage = {};
+};
+
+/// A contender is left out where one matrix of its own would take more than this.
+inline constexpr double most_bytes = 1.0 * (1 << 30);
+
+ContenderKind heed_kind();
+/// Product, softmax, product with Eigen alone, with matrices of scores in memory.
+ContenderKind eigen_kind();
+
+}  // namespace heed::bench

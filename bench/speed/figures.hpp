@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// What times mean: shares of the machine's limits, and ratios.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "speed/case.hpp"
+
+namespace heed::bench {
+
+/// Names of contenders that others are compared with.
+inline constexpr const char* heed_name = "heed";
+inline constexpr const char* eigen_name = "eigen";
+
+/// What the machine allows with so many threads; measured in the same run.
+struct Limits {
+  double fma_flops;                  ///< float32 multiply-adds in registers, FLOP/s
+  std::optional<double> bf16_flops;  ///< bfloat16 dot products, where the CPU has them
+  double dram_bytes;                 ///< reading memory far larger than the caches, bytes/s
+  double cache_bytes;                ///< reading a last-level cache's share, bytes/s
+  double eigen_gemm_flops;           ///< Eigen's product of 1024 x 1024 floats, FLOP/s
+  std::optional<double> blas_flops;  ///< OpenBLAS's, if this program was built with it
+};
+
+/// The larger of each: what disturbs a measurement only ever makes it smaller.
+inline Limits larger(const Limits& a, const Limits& b) {
+  return {.fma_flops = std::max(a.fma_flops, b.fma_flops),
+          .bf16_flops = std::max(a.bf16_flops, b.bf16_flops),
+          .dram_bytes = std::max(a.dram_bytes, b.dram_bytes),
+          .cache_bytes = std::max(a.cache_bytes, b.cache_bytes),
+          .eigen_gemm_flops = std::max(a.eigen_gemm_flops, b.eigen_gemm_flops),
+          .blas_flops = std::max(a.blas_flops, b.blas_flops)};
+}
+
+/// What a contender's runs of a case took, or why there are none.
+struct Samples {
+  std::string name;
+  std::vector<double> seconds;  ///< of a run, in ascending order
+  std::string error = {};
+
+  double best() const { return seconds.front(); }
+  double median() const { return seconds[seconds.size() / 2]; }
+};
+
+/// A case with so many threads: all contenders that compute it.
+struct CaseResult {
+  SpeedCase speed_case;
+  Index num_threads;
+  std::vector<Samples> contenders;
+
+  /// Null if it is not there, or its result was wrong.
+  const Samples* find(const std::string& name) const {
+    for (const Samples& one : contenders)
+      if (one.name == name && one.error.empty()) return &one;
+    return nullptr;
+  }
+};
+
+/// Seconds below which no program can compute the case: keys and values are read once, every
+/// visible score costs its FLOPs.
+/// \param kv_bytes      an element of keys and values, bytes
+/// \param cached_bytes  what the last-level cache holds; a case of more is read from memory
+inline double least_seconds(const SpeedCase& c, const Limits& limits, double kv_bytes,
+                            double cached_bytes) {
+  const double bytes = kv_bytes * c.kv_elements();
+  const double bandwidth = bytes <= cached_bytes ? limits.cache_bytes : limits.dram_bytes;
+  return std::max(bytes / bandwidth, c.flops() / limits.fma_flops);
+}
+
+}  // namespace heed::bench

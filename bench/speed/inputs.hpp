@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The numbers of a case, the same for every contender, and the float64 result that all must meet.
+#pragma once
+
+#include "heed/base/views.hpp"
+#include "speed/case.hpp"
+
+namespace heed::bench {
+
+using Matrix = heed::detail::EigenRows<float>;
+
+/// rows x cols elements of mean 0 and variance 1, the same ones for the same seed.
+Matrix random_matrix(Index rows, Index cols, unsigned seed);
+
+/// Queries, keys and values of mean 0 and variance 1: rows are tokens, those of all sequences one
+/// after another; heads lie side by side. For latents, `value` is a part of `key`.
+struct Inputs {
+  Matrix query, key, value;
+  explicit Inputs(const SpeedCase& c);
+};
+
+/// Largest difference between `out` [rows_q, num_heads * head_dim_v] and a float64 computation of
+/// some of its rows, of every sequence among them, as a share of the row's largest element: with
+/// many keys, results are small. Infinite if an element is NaN.
+double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out);
+
+}  // namespace heed::bench

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// What the float64 results of whole layers are made of; shares nothing with heed.
+#pragma once
+
+#include <cmath>
+
+#include "heed/rope/pairing.hpp"
+#include "speed/inputs.hpp"
+
+namespace heed::bench {
+
+using DoubleMatrix = heed::detail::EigenRows<double>;
+
+/// x W^T
+inline DoubleMatrix project_exactly(const Matrix& x, const Matrix& weight) {
+  return x.cast<double>() * weight.cast<double>().transpose();
+}
+
+/// Turns columns begin .. begin + rope_dim of a row by its position.
+inline void rotate_exactly(DoubleMatrix& rows, Index row, Index begin, Index rope_dim, double theta,
+                           RopePairing pairing, Index position) {
+  const Index half = rope_dim / 2;
+  for (Index pair = 0; pair < half; ++pair) {
+    const bool split = pairing == RopePairing::half_split;
+    double& first = rows(row, begin + (split ? pair : 2 * pair));
+    double& second = rows(row, begin + (split ? pair + half : 2 * pair + 1));
+    const double exponent = -2.0 * static_cast<double>(pair) / static_cast<double>(rope_dim);
+    const double angle = static_cast<double>(position) * std::pow(theta, exponent);
+    const double turned = first * std::cos(angle) - second * std::sin(angle);
+    second = first * std::sin(angle) + second * std::cos(angle);
+    first = turned;
+  }
+}
+
+/// softmax(scale query key^T) value, of one query that sees all keys.
+template <class Query, class Key, class Value>
+Eigen::RowVectorXd attend_exactly(const Query& query, const Key& key, const Value& value,
+                                  double scale) {
+  Eigen::RowVectorXd prob = scale * query * key.transpose();
+  prob = (prob.array() - prob.maxCoeff()).exp().matrix().eval();
+  return prob * value / prob.sum();
+}
+
+}  // namespace heed::bench
