@@ -33,18 +33,11 @@ struct CrossoverResult {
   MlaPath chosen;  ///< by the library, of the two
 };
 
-/// The path that the library takes for a pass: the one with fewer FLOPs.
-inline MlaPath path_by_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
-  return absorbed_flops(shape, seqlen_q, seqlen_kv) <= expanded_flops(shape, seqlen_q, seqlen_kv)
-             ? MlaPath::absorbed
-             : MlaPath::expanded;
-}
-
 /// The least number of new tokens, on so many cached ones, that the library expands. There is one
 /// because a latent is wider than a head: absorbed, each pair of tokens takes more FLOPs.
-inline Index crossover_by_flops(const LatentShape& shape, Index cached) {
+inline Index chosen_crossover(const LatentShape& shape, Index cached) {
   Index seqlen_q = 1;
-  while (path_by_flops(shape, seqlen_q, cached + seqlen_q) == MlaPath::absorbed) ++seqlen_q;
+  while (cheaper_path(shape, seqlen_q, cached + seqlen_q) == MlaPath::absorbed) ++seqlen_q;
   return seqlen_q;
 }
 
@@ -91,15 +84,16 @@ std::string joined_rows(std::span<const Result> results, const Same& same, const
 }
 
 /// For each number of cached tokens: where the paths cross with each number of threads, and where
-/// by FLOPs.
+/// the library changes over.
 inline std::string crossing_sentences(const LatentShape& shape,
                                       std::span<const CrossoverResult> results) {
   std::map<Index, std::map<Index, std::vector<CrossoverResult>>> by_cached;
   for (const CrossoverResult& one : results) by_cached[one.cached][one.num_threads].push_back(one);
   std::string text;
   for (const auto& [cached, by_threads] : by_cached) {
-    text += "On " + std::to_string(cached) + " tokens, expanding takes fewer FLOPs from " +
-            std::to_string(crossover_by_flops(shape, cached)) + " new tokens on, and less time";
+    text += "On " + std::to_string(cached) + " tokens, heed expands from " +
+            std::to_string(chosen_crossover(shape, cached)) +
+            " new tokens on; expanding takes less time";
     for (const auto& [num_threads, alike] : by_threads) {
       const Index measured = measured_crossover(alike);
       text += (num_threads == by_threads.begin()->first ? " from " : ", from ") +

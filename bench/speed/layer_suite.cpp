@@ -102,12 +102,12 @@ void LayerSuite::register_crossovers() {
                   num_threads,
                   samples[0].best(),
                   samples[1].best(),
-                  path_by_flops(deepseek_v2_lite_shape(), tokens, size.seqlen_kv())};
+                  cheaper_path(deepseek_v2_lite_shape(), tokens, size.seqlen_kv())};
               for (auto _ : state)
                 state.SetIterationTime(std::min(result.absorbed, result.expanded));
               state.counters["absorbed_ms"] = 1e3 * result.absorbed;
               state.counters["expanded_ms"] = 1e3 * result.expanded;
-              state.counters["absorbed_by_flops"] = result.chosen == MlaPath::absorbed ? 1 : 0;
+              state.counters["takes_absorbed"] = result.chosen == MlaPath::absorbed ? 1 : 0;
               crossovers_.push_back(result);
             }));
       }

@@ -25,7 +25,8 @@ namespace heed::bench {
 namespace {
 
 std::vector<ContenderKind> all_kinds() {
-  std::vector<ContenderKind> kinds{heed_kind(), eigen_kind()};
+  std::vector<ContenderKind> kinds = heed_kinds();
+  kinds.push_back(eigen_kind());
   for (const Peer& peer : peers()) kinds.insert(kinds.end(), peer.kinds.begin(), peer.kinds.end());
   return kinds;
 }

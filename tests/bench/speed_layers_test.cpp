@@ -46,11 +46,10 @@ TEST(Crossover, IsBetweenTheNeighboursWhereTheLeadChanges) {
   EXPECT_EQ(of({}), 0);
 }
 
-TEST(Crossover, ByFlopsIsWhereTheLibraryChanges) {
-  const Index crossover = heed::bench::crossover_by_flops(v2_lite, 4096);
-  EXPECT_EQ(heed::bench::path_by_flops(v2_lite, crossover - 1, 4096 + crossover - 1),
-            MlaPath::absorbed);
-  EXPECT_EQ(heed::bench::path_by_flops(v2_lite, crossover, 4096 + crossover), MlaPath::expanded);
+TEST(Crossover, IsWhereTheLibraryChanges) {
+  const Index crossover = heed::bench::chosen_crossover(v2_lite, 4096);
+  EXPECT_EQ(heed::cheaper_path(v2_lite, crossover - 1, 4096 + crossover - 1), MlaPath::absorbed);
+  EXPECT_EQ(heed::cheaper_path(v2_lite, crossover, 4096 + crossover), MlaPath::expanded);
 }
 
 TEST(Crossover, HasATableAndASentence) {
@@ -67,7 +66,7 @@ TEST(Crossover, HasATableAndASentence) {
 | 1 on 4096 | 1.00 / 2.00 | 90.0 / 80.0 | absorbed |
 | 512 on 4096 | 200 / 50.0 | 100 / 60.0 | expanded |
 
-On 4096 tokens, expanding takes fewer FLOPs from )"));
+On 4096 tokens, heed expands from )"));
   EXPECT_THAT(text, testing::HasSubstr(" from about 242 on with 1 thread, "));
   EXPECT_THAT(text, testing::EndsWith(" from none of those measured on with 2 threads.\n"));
   EXPECT_EQ(heed::bench::crossovers_text(v2_lite, {}), "");

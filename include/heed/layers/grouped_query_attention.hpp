@@ -60,7 +60,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
 
   /// Appends the keys and values of x [seqlen_q, model_dim] to the cache, and attends to all it
   /// holds.
-  /// \param cache  KvCache<FullKv<...>, T>
+  /// \param cache  KvCache<FullKv<...>, Element>, of any element that T computes (base/element.hpp)
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
                RowsView<T> out, const ForwardOptions& options = {}) const;

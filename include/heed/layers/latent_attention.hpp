@@ -30,8 +30,8 @@ struct LatentOptions {
   MlaPath path = MlaPath::automatic;
 };
 
-/// FLOPs of either path for seqlen_q causal queries on seqlen_kv cached tokens, projections that
-/// both share left out. A pass takes the smaller one.
+/// FLOPs of either path for seqlen_q causal queries on seqlen_kv tokens, themselves included;
+/// projections that both share left out.
 constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
   const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
   const double pairs = n * m - n * (n - 1) / 2;
@@ -40,13 +40,30 @@ constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index 
   const auto fold = static_cast<double>(shape.latent_dim * (shape.nope_dim + shape.head_dim_v));
   return 2 * heads * (pairs * attend + n * fold);
 }
+/// What the expanded path takes to make keys and values of seqlen_kv latents: a part of
+/// expanded_flops.
+constexpr double expansion_flops(const LatentShape& shape, Index seqlen_kv) {
+  return 2 * static_cast<double>(shape.num_heads * seqlen_kv) *
+         static_cast<double>(shape.latent_dim * (shape.nope_dim + shape.head_dim_v));
+}
 constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
   const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
   const double pairs = n * m - n * (n - 1) / 2;
   const auto heads = static_cast<double>(shape.num_heads);
   const auto attend = static_cast<double>(shape.nope_dim + shape.rope_dim + shape.head_dim_v);
-  const auto expand = static_cast<double>(shape.latent_dim * (shape.nope_dim + shape.head_dim_v));
-  return 2 * heads * (pairs * attend + m * expand);
+  return 2 * heads * pairs * attend + expansion_flops(shape, seqlen_kv);
+}
+
+/// The path that is taken unless a pass names one: that with fewer FLOPs, those of the expansion
+/// counted half as much again. They are Eigen's products, which run at two thirds of the kernel's
+/// rate: measured, DeepSeek-V2-Lite's paths take the same time for about 220 new tokens on 512
+/// cached and for about 300 on 4096, and the weight puts the change at 240 and 254
+/// (bench/README.md).
+constexpr MlaPath cheaper_path(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
+  const double expanded =
+      expanded_flops(shape, seqlen_q, seqlen_kv) + 0.5 * expansion_flops(shape, seqlen_kv);
+  return absorbed_flops(shape, seqlen_q, seqlen_kv) <= expanded ? MlaPath::absorbed
+                                                                : MlaPath::expanded;
 }
 
 namespace detail {
@@ -119,11 +136,10 @@ template <class T, class Cache, class Mask, class Score>
 void attend_latent(const LatentProjections<T>& layer, HeadsView<const T> query, const Cache& cache,
                    const Mask& mask, const Score& score, HeadsView<T> heads,
                    const LatentOptions& options, Workspace& workspace) {
-  const bool absorb = options.path == MlaPath::absorbed ||
-                      (options.path == MlaPath::automatic &&
-                       absorbed_flops(layer.shape(), query.rows, cache.seqlen()) <=
-                           expanded_flops(layer.shape(), query.rows, cache.seqlen()));
-  if (absorb)
+  const MlaPath path = options.path == MlaPath::automatic
+                           ? cheaper_path(layer.shape(), query.rows, cache.seqlen())
+                           : options.path;
+  if (path == MlaPath::absorbed)
     attend_absorbed(layer, query, cache, mask, score, heads, options, workspace);
   else
     attend_expanded(layer, query, cache, mask, score, heads, options, workspace);

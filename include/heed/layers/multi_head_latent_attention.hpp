@@ -53,7 +53,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
       : Base(matching(shape), weights, std::move(rope)) {}
 
   /// Appends the latents of x [seqlen_q, model_dim] to the cache, and attends to all it holds.
-  /// \param cache  KvCache<LatentKv<...>, T>
+  /// \param cache  KvCache<LatentKv<...>, Element>, of any element that T computes
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
                RowsView<T> out, const LatentOptions& options = {}) const;
