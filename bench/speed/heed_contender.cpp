@@ -67,9 +67,10 @@ class Heed final : public Contender {
 template <class Cache, class Shape>
 std::unique_ptr<Contender> make_masked(const SpeedCase& c, const Inputs& inputs, Shape shape,
                                        Index num_threads) {
-  if (c.visible == Visible::causal)
-    return std::make_unique<Heed<Cache, CausalMask>>(c, inputs, shape, num_threads);
-  return std::make_unique<Heed<Cache, NoMask>>(c, inputs, shape, num_threads);
+  if constexpr (std::is_same_v<typename Cache::Element, float>)
+    if (c.visible == Visible::full)
+      return std::make_unique<Heed<Cache, NoMask>>(c, inputs, shape, num_threads);
+  return std::make_unique<Heed<Cache, CausalMask>>(c, inputs, shape, num_threads);
 }
 
 template <class Element>
@@ -85,7 +86,8 @@ std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index 
 
 /// Narrow elements are for reading less: decode, and one prefill to see that it loses nothing.
 bool reads_much(const SpeedCase& c, Index) {
-  return c.rows_q() == std::ssize(c.sequences) || c.name == "prefill/gqa/2048";
+  return c.visible == Visible::causal &&
+         (c.rows_q() == std::ssize(c.sequences) || c.name == "prefill/gqa/2048");
 }
 
 /// \param step  relative rounding of an element. Results are sums of many, rounded independently,
