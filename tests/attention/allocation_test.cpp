@@ -71,7 +71,7 @@ TEST(AttendAllocations, PrefillOfAnyLengthTakesTheSameMemory) {
            view(result.out), {.executor = SerialExecutor{}, .workspace = &workspace});
     return workspace.bytes();
   };
-  EXPECT_EQ(bytes_of(4000), bytes_of(1000));
+  EXPECT_EQ(bytes_of(1600), bytes_of(800));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Executors of 1, 2 and 3 threads, of every kind there is.
+/// Executors of 1 to 4 threads, of every kind there is.
 #pragma once
 
 #include <vector>
@@ -11,15 +11,16 @@
 namespace heed::test {
 
 inline std::vector<AnyExecutor> executors() {
-  static Eigen::ThreadPool one(1), two(2);  // and the calling thread
+  static Eigen::ThreadPool one(1), three(3);  // and the calling thread
   return {
       SerialExecutor{},
       ThreadPoolExecutor{&one},
-      ThreadPoolExecutor{&two},
+      ThreadPoolExecutor{&three},
 #ifdef _OPENMP
       OpenMpExecutor{.num_threads = 1},
       OpenMpExecutor{.num_threads = 2},
       OpenMpExecutor{.num_threads = 3},
+      OpenMpExecutor{.num_threads = 4},
 #endif
   };
 }
