@@ -40,6 +40,13 @@ consteval void require_row_major() {
       "copy, which heed does not make behind your back).");
 }
 
+/// data + offset. A view of no rows may have no memory to point into, where only an offset of 0 is
+/// defined.
+template <class T>
+constexpr T* advanced(T* data, Index offset) noexcept {
+  return data == nullptr ? nullptr : data + offset;
+}
+
 }  // namespace detail
 
 /// A matrix in somebody's memory: [rows, cols], element (r, c) at data[r * stride + c].
@@ -90,11 +97,11 @@ struct RowsView {
 
   /// Rows begin .. begin + count, [count, cols].
   constexpr RowsView middle_rows(Index begin, Index count) const noexcept {
-    return {row(begin), count, cols, stride};
+    return {detail::advanced(data, begin * stride), count, cols, stride};
   }
   /// Columns begin .. begin + count, [rows, count].
   constexpr RowsView middle_cols(Index begin, Index count) const noexcept {
-    return {data + begin, rows, count, stride};
+    return {detail::advanced(data, begin), rows, count, stride};
   }
 };
 
@@ -142,7 +149,7 @@ struct HeadsView {
   HeadsView(M&& matrix) : HeadsView(RowsView<T>(matrix)) {}  // NOLINT(*-explicit-*)
 
   constexpr RowsView<T> head(Index h) const noexcept {
-    return {data + h * head_stride, rows, cols, row_stride};
+    return {detail::advanced(data, h * head_stride), rows, cols, row_stride};
   }
   constexpr T* row(Index h, Index r) const noexcept {
     return data + h * head_stride + r * row_stride;
@@ -151,15 +158,21 @@ struct HeadsView {
 
   /// Heads begin .. begin + count.
   constexpr HeadsView middle_heads(Index begin, Index count) const noexcept {
-    return {data + begin * head_stride, count, rows, cols, head_stride, row_stride};
+    return {
+        detail::advanced(data, begin * head_stride), count, rows, cols, head_stride, row_stride};
   }
   /// Rows begin .. begin + count of every head.
   constexpr HeadsView middle_rows(Index begin, Index count) const noexcept {
-    return {data + begin * row_stride, num_heads, count, cols, head_stride, row_stride};
+    return {detail::advanced(data, begin * row_stride),
+            num_heads,
+            count,
+            cols,
+            head_stride,
+            row_stride};
   }
   /// Columns begin .. begin + count of every head.
   constexpr HeadsView middle_cols(Index begin, Index count) const noexcept {
-    return {data + begin, num_heads, rows, count, head_stride, row_stride};
+    return {detail::advanced(data, begin), num_heads, rows, count, head_stride, row_stride};
   }
 };
 
