@@ -9,10 +9,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "bench/option_error.hpp"  // option_error
+
 namespace {
 
 using heed::Index;
-using heed::bench::OptionError;
 using heed::bench::Options;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -27,12 +28,7 @@ Options parse(const std::vector<std::string>& arguments) {
 }
 
 std::string error_of(const std::vector<std::string>& arguments) {
-  try {
-    parse(arguments);
-  } catch (const OptionError& error) {
-    return error.what();
-  }
-  return "no error";
+  return heed::test::option_error([&] { parse(arguments); });
 }
 
 TEST(Options, AreAllModelsUnlessSaid) {
@@ -86,7 +82,7 @@ TEST(Options, AFolderWithoutModelsIsAnError) {
   static constexpr heed::bench::ElementType elements[] = {
       {"wide", {.bits = 32}, heed::bench::formula_alone}};
   const heed::bench::Choices empty{.models = models / "nowhere", .elements = elements};
-  EXPECT_THROW(heed::bench::parse_options({}, empty), OptionError);
+  EXPECT_THROW(heed::bench::parse_options({}, empty), heed::bench::OptionError);
   EXPECT_TRUE(heed::bench::parse_options({"--help"}, empty).help);
 }
 

@@ -5,11 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "bench/option_error.hpp"  // option_error
 #include "speed/options.hpp"
 
 namespace {
 
-using heed::bench::OptionError;
 using heed::bench::SpeedOptions;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -20,12 +20,7 @@ SpeedOptions parse(const std::vector<std::string>& arguments) {
 }
 
 std::string error_of(const std::vector<std::string>& arguments) {
-  try {
-    parse(arguments);
-  } catch (const OptionError& error) {
-    return error.what();
-  }
-  return "no error";
+  return heed::test::option_error([&] { parse(arguments); });
 }
 
 TEST(SpeedOptions, AreAllUnlessSaid) {

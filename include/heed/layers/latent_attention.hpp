@@ -30,8 +30,8 @@ struct LatentOptions {
   MlaPath path = MlaPath::automatic;
 };
 
-/// FLOPs of either path for seqlen_q causal queries on seqlen_kv tokens, themselves included;
-/// projections that both share left out.
+/// FLOPs of the absorbed path for seqlen_q causal queries on seqlen_kv tokens, themselves included;
+/// projections that both paths share left out.
 constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
   const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
   const double pairs = n * m - n * (n - 1) / 2;
@@ -40,12 +40,13 @@ constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index 
   const auto fold = static_cast<double>(shape.latent_dim * (shape.nope_dim + shape.head_dim_v));
   return 2 * heads * (pairs * attend + n * fold);
 }
-/// What the expanded path takes to make keys and values of seqlen_kv latents: a part of
+/// Of the expanded path: what it takes to make keys and values of seqlen_kv latents, a part of
 /// expanded_flops.
 constexpr double expansion_flops(const LatentShape& shape, Index seqlen_kv) {
   return 2 * static_cast<double>(shape.num_heads * seqlen_kv) *
          static_cast<double>(shape.latent_dim * (shape.nope_dim + shape.head_dim_v));
 }
+/// As absorbed_flops, for the expanded path.
 constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
   const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
   const double pairs = n * m - n * (n - 1) / 2;
