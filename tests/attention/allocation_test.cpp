@@ -3,6 +3,8 @@
 /// With a workspace, a decode step allocates nothing, and prefill needs no more memory for more
 /// tokens.
 
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
@@ -37,6 +39,36 @@ TEST(AttendAllocations, ADecodeStepMakesNone) {
     };
     EXPECT_GT(test::count_allocations([&] { step(0); }), 0) << "the first step makes the scratch";
     for (Index token = 1; token < 30; ++token)
+      EXPECT_EQ(test::count_allocations([&] { step(token); }), 0) << token;
+  }
+}
+
+// Nor do caches in a pool, when they take pages, copy a shared one or give some back.
+TEST(AttendAllocations, ADecodeStepInAPoolMakesNone) {
+  Random random(4);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 6, .num_kv_heads = 2, .seqlen_q = 400, .seqlen_kv = 400}, random);
+  test::AttentionResult<float> result(6, 1, 16);
+  const PagePool<FullKv<2, 16>> pool(20);
+  const CacheWindow window{.num_sink_tokens = 3, .window_left = 70};
+  std::vector<KvCache<FullKv<2, 16>>> caches;
+  caches.emplace_back(pool, 400);
+  caches.emplace_back(pool, window.capacity(100), window);
+  for (auto& cache : caches) {
+    Workspace workspace;
+    const auto append = [&](Index begin, Index count) {
+      cache.append(view(inputs.key).middle_rows(begin, count),
+                   view(inputs.value).middle_rows(begin, count));
+    };
+    const auto step = [&](Index token) {
+      append(token, 1);
+      attend(view(inputs.query).middle_rows(token, 1), cache, CausalMask{}, 0.25, view(result.out),
+             {.executor = SerialExecutor{}, .workspace = &workspace});
+    };
+    append(0, 100);
+    step(100);  // makes the scratch
+    const auto fork = cache.fork();
+    for (Index token = 101; token < 400; ++token)
       EXPECT_EQ(test::count_allocations([&] { step(token); }), 0) << token;
   }
 }

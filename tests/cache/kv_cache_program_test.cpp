@@ -174,6 +174,10 @@ TYPED_TEST(CacheProgram, OverSeveralCachesFollowsAModel) {
         cache.clear();
         model.clear();
       } else if (what == 9) {
+        if (cache.capacity() == 0) {
+          EXPECT_THROW((void)cache.fork(), StateError);
+          continue;
+        }
         Followed<TypeParam> fork{cache.fork(), model};
         if (all.size() < most_caches)
           all.push_back(std::move(fork));

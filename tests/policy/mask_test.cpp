@@ -69,6 +69,8 @@ TEST(Masks, LookAsTheyAreDrawn) {
   EXPECT_EQ(picture(CausalMask{}, 2, 4), "1110\n1111\n");
   EXPECT_EQ(picture(TopLeftCausalMask{}, 2, 4), "1000\n1100\n");
   EXPECT_EQ(picture(SlidingWindowMask{.window_left = 1}, 4, 4), "1000\n1100\n0110\n0011\n");
+  EXPECT_EQ(picture(SinkWindowMask{.num_sink_tokens = 1, .window_left = 1}, 4, 4),
+            "1000\n1100\n1110\n1011\n");
   EXPECT_EQ(picture(PrefixMask{.prefix_len = 2}, 4, 4), "1100\n1100\n1110\n1111\n");
   EXPECT_EQ(picture(PaddingMask{.begin = 1, .end = 3}, 2, 4), "0110\n0110\n");
 }
@@ -78,12 +80,15 @@ TEST(Masks, WithMoreQueriesThanKeys) {
   EXPECT_EQ(picture(CausalMask{}, 4, 2), "00\n00\n10\n11\n");
   EXPECT_EQ(picture(TopLeftCausalMask{}, 4, 2), "10\n11\n11\n11\n");
   EXPECT_EQ(picture(SlidingWindowMask{.window_left = 0}, 4, 2), "00\n00\n10\n01\n");
+  EXPECT_EQ(picture(SinkWindowMask{.num_sink_tokens = 2, .window_left = 0}, 4, 2),
+            "00\n00\n10\n11\n");
   EXPECT_EQ(picture(PrefixMask{.prefix_len = 1}, 4, 2), "10\n10\n10\n11\n");
 }
 
 TEST(Masks, AtDecode) {
   EXPECT_EQ(picture(CausalMask{}, 1, 5), "11111\n");
   EXPECT_EQ(picture(SlidingWindowMask{.window_left = 2}, 1, 5), "00111\n");
+  EXPECT_EQ(picture(SinkWindowMask{.num_sink_tokens = 1, .window_left = 2}, 1, 5), "10111\n");
   EXPECT_EQ(picture(TopLeftCausalMask{}, 1, 5), "10000\n");
 }
 

@@ -16,14 +16,19 @@
 
 namespace heed::test {
 
-/// Whether `found` holds the rows `which` of `source`, in their order.
+/// In place of a token's index: the cache has dropped what was there.
+inline constexpr Index dropped_token = -1;
+
+/// Whether `found` holds the rows `which` of `source`, in their order, and zeros for those dropped.
 template <class T>
 bool holds_rows(const Heads<T>& found, const Heads<T>& source, const std::vector<Index>& which) {
   for (Index head = 0; head < source.heads; ++head)
     for (Index row = 0; row < std::ssize(which); ++row)
-      for (Index col = 0; col < source.cols; ++col)
-        if (found(head, row, col) != source(head, which[static_cast<std::size_t>(row)], col))
+      for (Index col = 0; col < source.cols; ++col) {
+        const Index token = which[static_cast<std::size_t>(row)];
+        if (found(head, row, col) != (token == dropped_token ? T{0} : source(head, token, col)))
           return false;
+      }
   return true;
 }
 

@@ -67,6 +67,13 @@ void for_each_mask(const MaskExtent& extent, Index num_heads, Random& random, co
            k <= position(q_row) + two_sided.window_right;
   });
 
+  const SinkWindowMask sinks{.num_sink_tokens = random.integer(0, 70),
+                             .window_left = random.integer(0, 150)};
+  f("SinkWindowMask", sinks, [=](Index head, Index q_row, Index k) {
+    return causal(head, q_row, k) &&
+           (k < sinks.num_sink_tokens || k >= position(q_row) - sinks.window_left);
+  });
+
   const PrefixMask prefix{.prefix_len = random.integer(0, extent.seqlen_kv)};
   f("PrefixMask", prefix, [=](Index head, Index q_row, Index k) {
     return k < prefix.prefix_len || causal(head, q_row, k);

@@ -21,12 +21,15 @@ class MatrixSource {
 
   /// \param key    [num_kv_heads, seqlen_kv, head_dim]
   /// \param value  [num_kv_heads, seqlen_kv, head_dim_v]
-  MatrixSource(HeadsView<const T> key, HeadsView<const T> value) : key_(key), value_(value) {}
+  /// \param dropped  keys that no query may see
+  MatrixSource(HeadsView<const T> key, HeadsView<const T> value, KeyRange dropped = {})
+      : key_(key), value_(value), dropped_(dropped) {}
 
   Index num_kv_heads() const noexcept { return key_.num_heads; }
   Index head_dim() const noexcept { return key_.cols; }
   Index head_dim_v() const noexcept { return value_.cols; }
   Index seqlen() const noexcept { return key_.rows; }
+  KeyRange dropped() const noexcept { return dropped_; }
   Index page_scratch() const noexcept {
     return page_size * (head_dim() + (values_in_place() ? 0 : simd::padded(head_dim_v())));
   }
@@ -55,6 +58,7 @@ class MatrixSource {
 
   HeadsView<const T> key_;
   HeadsView<const T> value_;
+  KeyRange dropped_;
 };
 
 }  // namespace heed::detail

@@ -64,7 +64,8 @@ inline PageVisibility summarise(const std::uint64_t* visible, RowRange rows) {
 template <class T, class Source, class Mask>
 PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile,
                             const TileKeys& keys, Index page_begin, std::uint64_t* visible) {
-  if (RangeMask<Mask> && keys.whole_page(page_begin)) {
+  const std::uint64_t held = ~range_bits(dropped_keys(*problem.source), page_begin);
+  if (RangeMask<Mask> && keys.whole_page(page_begin) && held == all_visible) {
     std::fill_n(visible, tile.count, all_visible);
     return {all_visible, all_visible};
   }
@@ -74,8 +75,8 @@ PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile&
     // All heads of a position see the same unless the mask says otherwise.
     visible[r] = r > 0 && row % group != 0
                      ? visible[r - 1]
-                     : mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
-                                 problem.position(row), page_begin, problem.extent());
+                     : held & mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
+                                        problem.position(row), page_begin, problem.extent());
   }
   return summarise(visible, {0, tile.count});
 }
@@ -203,13 +204,24 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
 /// computed only to be hidden.
 inline constexpr Index edge_rows = 2 * simd::max_tile_rows;
 
+/// The first page from `index` on of which the source holds some key.
+inline Index first_held_page(Index index, KeyRange dropped) {
+  const bool is_dropped =
+      dropped.begin <= index * page_size && (index + 1) * page_size <= dropped.end;
+  return is_dropped ? dropped.end / page_size : index;
+}
+
 /// The attention of a tile over the keys of one split: fills scratch.partial.
 template <class T, class Source, class Mask, class Score, class Element>
 void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
            KeyRange split, const TileScratch<T, Element>& scratch) {
   scratch.partial.reset(tile.count);
   const TileKeys keys = tile_keys(problem, tile, split);
-  for (Index index = keys.some.begin / page_size; index * page_size < keys.some.end; ++index) {
+  const auto held_from = [dropped = dropped_keys(*problem.source)](Index index) {
+    return first_held_page(index, dropped);
+  };
+  for (Index index = held_from(keys.some.begin / page_size); index * page_size < keys.some.end;
+       index = held_from(index + 1)) {
     const Index page_begin = index * page_size;
     const RowRange all_rows{0, tile.count};
     const PageVisibility seen = find_visible(problem, tile, keys, page_begin, scratch.visible);
@@ -217,7 +229,8 @@ void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Ti
     CurrentPage<Element> page{
         problem.source->page(tile.kv_head, index, scratch.page), {}, page_begin, Values::finite};
     // Only a page that lies somewhere can be fetched early; one that is packed cannot.
-    const Index next = page_begin + page_size < keys.some.end ? index + 1 : index;
+    const Index following = held_from(index + 1);
+    const Index next = following * page_size < keys.some.end ? following : index;
     page.next = problem.source->page_scratch() > 0
                     ? page.view
                     : problem.source->page(tile.kv_head, next, scratch.page);

@@ -16,6 +16,15 @@
 
 namespace heed::detail {
 
+/// The keys that a source no longer holds.
+template <class Source>
+KeyRange dropped_keys(const Source& source) {
+  if constexpr (HasDroppedKeys<Source>)
+    return source.dropped();
+  else
+    return {};
+}
+
 /// Where the heads of a call stand among the layer's: masks and scores count from the layer's
 /// first.
 struct HeadPlace {

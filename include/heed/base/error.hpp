@@ -28,6 +28,20 @@ class CapacityError : public std::length_error {
   using std::length_error::length_error;
 };
 
+/// A page pool has too few free pages. The cache is as it was before the call, which may succeed
+/// once other sequences have given pages back.
+class PoolExhaustedError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A cache is not in a state to do what it was asked: it was moved from, or belongs to another
+/// pool. Nothing has changed.
+class StateError : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
 /// A number that the cache's elements cannot stand for: a NaN or inf among int8. The cache is as it
 /// was before the call.
 class ElementError : public std::domain_error {

@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <string>
+#include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
-#include "heed/base/aligned_array.hpp"
 #include "heed/base/views.hpp"
-#include "heed/cache/kv_entry.hpp"
+#include "heed/cache/page_pool.hpp"
+#include "heed/cache/page_table.hpp"
 
 namespace heed {
 
@@ -20,8 +21,15 @@ namespace heed {
 /// \tparam Entry    what a token leaves behind: FullKv<...> or LatentKv<...>
 /// \tparam Element  what it is stored as: float, double, f16, bf16 or int8 (base/element.hpp)
 ///
-/// All memory is taken when it is made. Whatever throws leaves the cache as it was. Readers may
-/// share a cache; who changes it must be alone. Copies are explicit: `fork`.
+/// | made as                           | memory                                                  |
+/// | --------------------------------- | ------------------------------------------------------- |
+/// | KvCache(capacity)                 | its own, all taken at once                              |
+/// | KvCache(pool, capacity)           | pages of a PagePool, taken as the sequence grows        |
+/// | either, and a CacheWindow as last | likewise; what its window has passed goes back          |
+///
+/// After that, nothing allocates but `fork`. Whatever throws leaves the cache as it was. Readers
+/// may share a cache; who changes it must be alone with it, though not with its pool. Copies are
+/// explicit: `fork`. A cache that was moved from has room for nothing.
 template <class Entry, class Element_ = float>
 class KvCache {
  public:
@@ -33,30 +41,21 @@ class KvCache {
   using T = ComputeType<Element>;
   static constexpr KeyLayout key_layout = Entry::key_layout;
 
-  /// An empty cache with room for `capacity` tokens.
+  /// An empty cache with room for `capacity` tokens; with a window, for so many at a time.
   /// \throws ShapeError if the entry's sizes are not all known and positive.
-  explicit KvCache(Index capacity, Entry entry = {}) : entry_(entry), capacity_(capacity) {
-    entry.check("KvCache");
-    detail::require(capacity >= 0, "KvCache", "capacity must not be negative");
-    pages_ = detail::make_aligned<std::byte>(num_pages(capacity) * page_stride());
-  }
-  KvCache(KvCache&& other) noexcept
-      : entry_(other.entry_), pages_(std::move(other.pages_)),
-        capacity_(std::exchange(other.capacity_, 0)), seqlen_(std::exchange(other.seqlen_, 0)),
-        ready_pages_(std::exchange(other.ready_pages_, 0)) {}
-  KvCache& operator=(KvCache&& other) noexcept {
-    entry_ = other.entry_;
-    pages_ = std::move(other.pages_);
-    capacity_ = std::exchange(other.capacity_, 0);
-    seqlen_ = std::exchange(other.seqlen_, 0);
-    ready_pages_ = std::exchange(other.ready_pages_, 0);
-    return *this;
-  }
+  explicit KvCache(Index capacity, Entry entry = {}, std::optional<CacheWindow> window = {})
+      : layout_(entry),
+        table_(own_store(layout_, capacity, window), Placement::own, capacity, window) {}
+  /// An empty cache of at most `capacity` tokens, in pages of the pool.
+  explicit KvCache(const PagePool<Entry, Element>& pool, Index capacity,
+                   std::optional<CacheWindow> window = {})
+      : layout_(pool.entry()),
+        table_(checked(pool.store(), capacity, window), Placement::pooled, capacity, window) {}
 
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
   /// \param value  [num_kv_heads, count, head_dim_v]
-  /// \throws ShapeError, CapacityError; ElementError for a NaN or inf among int8
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf among int8
   void append(HeadsView<const T> key, HeadsView<const T> value)
     requires(!detail::is_latent<Entry>)
   {
@@ -70,130 +69,137 @@ class KvCache {
   }
   /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim],
   /// rotated
-  /// \throws ShapeError, CapacityError; ElementError for a NaN or inf among int8
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf among int8
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires detail::is_latent<Entry>
   {
     detail::require_shape("KvCache::append", "c_kv [count, latent_dim]", {c_kv.rows, c_kv.cols},
-                          {c_kv.rows, entry_.latent_dim});
+                          {c_kv.rows, entry().latent_dim});
     detail::require_shape("KvCache::append", "k_rope [count, rope_dim]", {k_rope.rows, k_rope.cols},
-                          {c_kv.rows, entry_.rope_dim});
+                          {c_kv.rows, entry().rope_dim});
     append_rows(HeadsView<const T>(c_kv), "c_kv", HeadsView<const T>(k_rope), "k_rope");
   }
 
   /// Throws CapacityError unless `count` more tokens fit.
-  void require_room(Index count) const {
-    if (seqlen_ + count <= capacity_) return;
-    throw CapacityError("heed::KvCache: " + std::to_string(seqlen_) + " tokens are cached and " +
-                        std::to_string(count) + " more were given, but the capacity is " +
-                        std::to_string(capacity_));
-  }
+  void require_room(Index count) const { table_.require_room(count); }
 
-  Index seqlen() const noexcept { return seqlen_; }      ///< tokens held
-  Index capacity() const noexcept { return capacity_; }  ///< tokens that fit in all
-  const Entry& entry() const noexcept { return entry_; }
+  Index seqlen() const noexcept { return table_.seqlen(); }  ///< tokens appended and not forgotten
+  Index capacity() const noexcept { return table_.capacity(); }  ///< tokens that fit in all
+  const Entry& entry() const noexcept { return layout_.entry(); }
+  /// Tokens that the window has let go, so that no query sees them.
+  KeyRange dropped() const noexcept { return table_.dropped(); }
 
   /// Forgets all tokens but the first `seqlen`: a rejected speculation.
-  /// \throws ShapeError if there are not so many.
-  void truncate(Index seqlen) {
-    detail::require(0 <= seqlen && seqlen <= seqlen_, "KvCache::truncate", [&] {
-      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) + " tokens";
-    });
-    seqlen_ = seqlen;
-  }
-  /// Forgets all tokens; keeps the memory.
-  void clear() noexcept { seqlen_ = 0; }
+  /// \throws ShapeError if there are not so many, or if a window has let go what these would see.
+  void truncate(Index seqlen) { table_.truncate(seqlen); }
+  /// Forgets all tokens. Own memory is kept, a pool's pages go back.
+  void clear() noexcept { table_.clear(); }
 
-  /// A copy that goes its own way from here.
+  /// A cache of the same tokens that goes its own way from here: beam search, or conversations with
+  /// a common beginning. A pool's pages are shared until one of both appends to the last of them;
+  /// a cache with memory of its own is copied.
+  /// \throws StateError for a cache that was moved from
   KvCache fork() const {
-    KvCache copy(capacity_, entry_);
-    copy.seqlen_ = seqlen_;
-    copy.ready_pages_ = num_pages(seqlen_);
-    std::copy_n(pages_.get(), copy.ready_pages_ * page_stride(), copy.pages_.get());
-    return copy;
+    if (table_.store() == nullptr)
+      throw StateError("heed::KvCache::fork: the cache was moved from");
+    return KvCache(layout_, table_.fork());
+  }
+  /// Forgets what it holds and shares the first `seqlen` tokens of another cache of its pool.
+  /// \throws StateError if the two have no pool in common, ShapeError if the source has not so many
+  /// tokens or has let some of them go, CapacityError
+  void assign_prefix(const KvCache& source, Index seqlen) {
+    table_.assign_prefix(source.table_, seqlen);
   }
 
-  /// Bytes allocated: whole pages for the capacity, rows padded to 16 elements.
+  /// Bytes of pages: of a cache with memory of its own, whole pages for the capacity; of one in a
+  /// pool, the pages it holds, shared ones included. Rows are padded to 16 elements.
   std::size_t bytes() const noexcept {
-    return static_cast<std::size_t>(num_pages(capacity_) * page_stride());
+    if (table_.store() == nullptr) return 0;
+    const Index pages =
+        table_.placement() == Placement::own ? table_.store()->num_pages() : table_.held_pages();
+    return static_cast<std::size_t>(pages * layout_.page_bytes());
   }
+  /// Bytes of what says which pages these are: 4 a page of the capacity, and 8 more for memory of
+  /// its own.
+  std::size_t table_bytes() const noexcept { return table_.bytes(); }
   /// Bytes a token takes by the formula: 2 num_kv_heads head_dim, or latent_dim + rope_dim,
   /// elements, and the scales of its rows.
   std::size_t bytes_per_token() const noexcept {
-    return static_cast<std::size_t>(entry_.elements_per_token()) * sizeof(Element) +
-           (has_scales<Element> ? static_cast<std::size_t>(entry_.rows_per_token()) : 0) *
+    return static_cast<std::size_t>(entry().elements_per_token()) * sizeof(Element) +
+           (has_scales<Element> ? static_cast<std::size_t>(entry().rows_per_token()) : 0) *
                sizeof(float);
   }
 
-  /// Copies the keys of a head back. \param out  [seqlen, head_dim], overwritten
+  /// Copies the keys of a head back, zeros for tokens that were dropped.
+  /// \param out  [seqlen, head_dim], overwritten
   void read_key(Index kv_head, RowsView<T> out) const
     requires(!detail::is_latent<Entry>)
   {
     read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, head_dim(), out,
          [](const PageView<Element>& page, Index slot, Index c) { return key_at(page, slot, c); });
   }
-  /// Copies the values of a head back. \param out  [seqlen, head_dim_v], overwritten
+  /// Likewise the values. \param out  [seqlen, head_dim_v], overwritten
   void read_value(Index kv_head, RowsView<T> out) const
     requires(!detail::is_latent<Entry>)
   {
     read("KvCache::read_value", "out [seqlen, head_dim_v]", kv_head, head_dim_v(), out, value_at);
   }
-  /// Copies the latents back. \param c_kv  [seqlen, latent_dim]; \param k_rope  [seqlen, rope_dim]
+  /// Likewise the latents. \param c_kv  [seqlen, latent_dim]; \param k_rope  [seqlen, rope_dim]
   void read_latent(RowsView<T> c_kv, RowsView<T> k_rope) const
     requires detail::is_latent<Entry>
   {
     detail::require_shape("KvCache::read_latent", "k_rope [seqlen, rope_dim]",
-                          {k_rope.rows, k_rope.cols}, {seqlen_, entry_.rope_dim});
-    read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, entry_.latent_dim, c_kv, value_at);
-    read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, entry_.rope_dim, k_rope,
+                          {k_rope.rows, k_rope.cols}, {seqlen(), entry().rope_dim});
+    read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, entry().latent_dim, c_kv,
+         value_at);
+    read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, entry().rope_dim, k_rope,
          [this](const PageView<Element>& page, Index slot, Index c) {
-           return value_at(page, slot, entry_.latent_dim + c);
+           return value_at(page, slot, entry().latent_dim + c);
          });
   }
 
   // A source of pages (cache/page.hpp).
-  Index num_kv_heads() const noexcept { return entry_.num_kv_heads; }
+  Index num_kv_heads() const noexcept { return entry().num_kv_heads; }
   /// Width of a key: of a latent cache, latent_dim + rope_dim.
   Index head_dim() const noexcept {
     if constexpr (detail::is_latent<Entry>)
-      return entry_.latent_dim + entry_.rope_dim;
+      return entry().latent_dim + entry().rope_dim;
     else
-      return entry_.head_dim;
+      return entry().head_dim;
   }
   /// Width of a value: of a latent cache, latent_dim.
   Index head_dim_v() const noexcept {
     if constexpr (detail::is_latent<Entry>)
-      return entry_.latent_dim;
+      return entry().latent_dim;
     else
-      return entry_.head_dim_v;
+      return entry().head_dim_v;
   }
   Index page_scratch() const noexcept { return 0; }
   PageView<Element> page(Index kv_head, Index page, Element*) const noexcept {
-    return entry_.view(elements(page, kv_head), scales(page, kv_head));
+    return layout_.view(table_.data(page), kv_head);
   }
 
  private:
-  static Index num_pages(Index tokens) noexcept { return (tokens + page_size - 1) / page_size; }
-  /// Bytes of a page of one head: elements, then scales, on cache lines.
-  Index head_stride() const noexcept {
-    const Index bytes =
-        scales_offset() + (has_scales<Element> ? Entry::page_scales : 0) * Index{sizeof(float)};
-    return (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
+  using Placement = detail::Placement;
+  using Layout = detail::PageLayout<Entry, Element>;
+
+  KvCache(const Layout& layout, detail::PageTable table)
+      : layout_(layout), table_(std::move(table)) {}
+
+  static std::shared_ptr<detail::PageStore> checked(std::shared_ptr<detail::PageStore> store,
+                                                    Index capacity,
+                                                    const std::optional<CacheWindow>& window) {
+    detail::require(capacity >= 0, "KvCache", "capacity must not be negative");
+    if (window) window->check("KvCache");
+    return store;
   }
-  Index scales_offset() const noexcept { return entry_.page_elements() * Index{sizeof(Element)}; }
-  /// Bytes of a page, all heads.
-  Index page_stride() const noexcept { return entry_.num_kv_heads * head_stride(); }
-  std::byte* page_data(Index page, Index kv_head) const noexcept {
-    return pages_.get() + page * page_stride() + kv_head * head_stride();
+  static std::shared_ptr<detail::PageStore> own_store(const Layout& layout, Index capacity,
+                                                      const std::optional<CacheWindow>& window) {
+    layout.entry().check("KvCache");
+    checked(nullptr, capacity, window);
+    return std::make_shared<detail::PageStore>(detail::PageTable::page_count(capacity),
+                                               layout.page_bytes());
   }
-  Element* elements(Index page, Index kv_head) const noexcept {
-    return reinterpret_cast<Element*>(page_data(page, kv_head));
-  }
-  float* scales(Index page, Index kv_head) const noexcept {
-    if constexpr (!has_scales<Element>) return nullptr;
-    return reinterpret_cast<float*>(page_data(page, kv_head) + scales_offset());
-  }
-  static constexpr Index memory_alignment = static_cast<Index>(detail::memory_alignment);
 
   static T key_at(const PageView<Element>& page, Index slot, Index c) {
     return detail::decode<T>(page.keys[c * page.key_stride + slot], page.key_scales, slot);
@@ -209,40 +215,41 @@ class KvCache {
       detail::require_finite("KvCache::append", first_name, first);
       detail::require_finite("KvCache::append", second_name, second);
     }
+    const Index begin = seqlen();
+    table_.extend(first.rows);
     for (Index done = 0; done < first.rows;) {
-      const Index page = seqlen_ / page_size;
-      const Index slot = seqlen_ % page_size;
+      const Index slot = (begin + done) % page_size;
       const Index count = std::min(page_size - slot, first.rows - done);
-      // Whole pages are read, so a new one starts as zeros; who writes it also touches it first.
-      if (page >= ready_pages_) {
-        std::fill_n(page_data(page, 0), page_stride(), std::byte{0});
-        ready_pages_ = page + 1;
-      }
+      std::byte* const page = table_.data((begin + done) / page_size);
+      // Whole pages are read, so one that is begun starts as zeros; who writes it also touches it
+      // first.
+      if (slot == 0) std::fill_n(page, layout_.page_bytes(), std::byte{0});
       for (Index head = 0; head < num_kv_heads(); ++head)
-        entry_.write(elements(page, head), scales(page, head), slot,
-                     first.head(head).middle_rows(done, count),
-                     second.head(head).middle_rows(done, count));
+        entry().write(layout_.elements(page, head), layout_.scales(page, head), slot,
+                      first.head(head).middle_rows(done, count),
+                      second.head(head).middle_rows(done, count));
       done += count;
-      seqlen_ += count;
     }
   }
 
   template <class At>
   void read(std::string_view where, std::string_view name, Index kv_head, Index width,
             RowsView<T> out, const At& at) const {
-    detail::require_shape(where, name, {out.rows, out.cols}, {seqlen_, width});
+    detail::require_shape(where, name, {out.rows, out.cols}, {seqlen(), width});
     detail::require(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head is out of range");
-    for (Index token = 0; token < seqlen_; ++token) {
+    const auto [dropped_begin, dropped_end] = dropped();
+    for (Index token = 0; token < seqlen(); ++token) {
+      if (dropped_begin <= token && token < dropped_end) {
+        std::fill_n(out.row(token), width, T{0});
+        continue;
+      }
       const PageView<Element> view = page(kv_head, token / page_size, nullptr);
       for (Index c = 0; c < width; ++c) out(token, c) = at(view, token % page_size, c);
     }
   }
 
-  Entry entry_;
-  detail::AlignedArray<std::byte> pages_;
-  Index capacity_ = 0;     // tokens
-  Index seqlen_ = 0;       // tokens
-  Index ready_pages_ = 0;  // pages that have been initialised
+  Layout layout_;
+  detail::PageTable table_;
 };
 
 }  // namespace heed

@@ -7,6 +7,7 @@
 #include <concepts>
 
 #include "heed/base/index.hpp"
+#include "heed/policy/mask.hpp"  // KeyRange
 
 namespace heed {
 
@@ -31,6 +32,13 @@ struct PageView {
   const float* key_scales = nullptr;    ///< [page_size], what each token's key is multiplied by, if
                                         ///< elements have scales
   const float* value_scales = nullptr;  ///< [page_size], likewise for its values
+};
+
+/// What a source may have beside: keys that it no longer holds. They are hidden from every query,
+/// and no page that lies within them is asked for.
+template <class S>
+concept HasDroppedKeys = requires(const S& source) {
+  { source.dropped() } noexcept -> std::same_as<KeyRange>;
 };
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from

@@ -125,7 +125,8 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
         std::copy_n(layer.k_rope(latent).row(row), shape.rope_dim,
                     key.row(head, row) + shape.nope_dim);
     });
-    const MatrixSource<T> source(key.middle_heads(0, count), value.middle_heads(0, count));
+    const MatrixSource<T> source(key.middle_heads(0, count), value.middle_heads(0, count),
+                                 dropped_keys(cache));
     attend_one<T>(query.middle_heads(begin, count), source, mask, as_score_policy(score),
                   heads.middle_heads(begin, count),
                   {.executor = options.executor, .workspace = &workspace},

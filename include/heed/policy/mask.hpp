@@ -8,6 +8,7 @@
 /// | CausalMask        | k <= p; the last query sees the last key (bottom-right)                |
 /// | TopLeftCausalMask | k <= q_row; the first query sees the first key only                    |
 /// | SlidingWindowMask | p - window_left <= k <= p                                              |
+/// | SinkWindowMask    | k <= p, and k < num_sink_tokens or p - window_left <= k                |
 /// | PrefixMask        | k < prefix_len, or k <= p                                              |
 /// | PaddingMask       | begin <= k < end                                                       |
 /// | DocumentMask      | document of k = document of the query        (mask_element.hpp)        |
@@ -22,6 +23,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <string_view>
 
 #include "heed/base/index.hpp"
 
@@ -75,6 +77,19 @@ concept PageMask = requires(const M& mask, Index head, Index row, const MaskExte
 template <class M>
 concept MaskPolicy = RangeMask<M> || PageMask<M>;
 
+namespace detail {
+
+/// Bits of the keys of the page at `page_begin` that lie in `range`.
+constexpr std::uint64_t range_bits(KeyRange range, Index page_begin) noexcept {
+  const Index begin = std::clamp<Index>(range.begin - page_begin, 0, page_size);
+  const Index end = std::clamp<Index>(range.end - page_begin, 0, page_size);
+  if (end <= begin) return 0;
+  const std::uint64_t from_begin = ~std::uint64_t{0} << begin;
+  return end == page_size ? from_begin : from_begin & ~(~std::uint64_t{0} << end);
+}
+
+}  // namespace detail
+
 /// Every query sees every key: encoders and cross-attention.
 struct NoMask {
   KeyRange visible(Index, const MaskExtent& extent) const noexcept { return {0, extent.seqlen_kv}; }
@@ -115,6 +130,30 @@ struct SlidingWindowMask {
   }
 };
 
+/// A window and the first tokens, without which a model that was trained to see them all breaks
+/// down. With num_sink_tokens = 1, window_left = 1 and seqlen_q = seqlen_kv = 4:
+///     1 0 0 0
+///     1 1 0 0
+///     1 1 1 0
+///     1 0 1 1
+/// Source: Xiao et al. 2023 (StreamingLLM), arXiv:2309.17453, section 3.
+struct SinkWindowMask {
+  Index num_sink_tokens;  ///< first keys, which stay visible
+  Index window_left;      ///< keys before the query's own that stay visible
+
+  KeyRange range(Index q_row, const MaskExtent& extent) const noexcept {
+    return {0, extent.query_position(q_row) + 1};
+  }
+  std::uint64_t bits(Index, Index q_row, Index page_begin,
+                     const MaskExtent& extent) const noexcept {
+    const Index position = extent.query_position(q_row);
+    return detail::range_bits({0, num_sink_tokens}, page_begin) |
+           detail::range_bits({position - window_left, position + 1}, page_begin);
+  }
+  bool varies_by_head() const noexcept { return false; }
+  void check(std::string_view, Index, const MaskExtent&) const noexcept {}
+};
+
 /// A prefix that all see, causal after it. With prefix_len = 2 and seqlen_q = seqlen_kv = 4:
 ///     1 1 0 0
 ///     1 1 0 0
@@ -139,15 +178,6 @@ struct PaddingMask {
 };
 
 namespace detail {
-
-/// Bits of the keys of the page at `page_begin` that lie in `range`.
-constexpr std::uint64_t range_bits(KeyRange range, Index page_begin) noexcept {
-  const Index begin = std::clamp<Index>(range.begin - page_begin, 0, page_size);
-  const Index end = std::clamp<Index>(range.end - page_begin, 0, page_size);
-  if (end <= begin) return 0;
-  const std::uint64_t from_begin = ~std::uint64_t{0} << begin;
-  return end == page_size ? from_begin : from_begin & ~(~std::uint64_t{0} << end);
-}
 
 /// The row's range, cut to the keys there are.
 template <class Mask>

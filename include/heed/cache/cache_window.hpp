@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Which tokens a sliding cache keeps. Layer 4, public.
+#pragma once
+
+#include <string_view>
+
+#include "heed/base/error.hpp"
+
+namespace heed {
+
+/// A cache with a window lets go what no later query will see: all but the first num_sink_tokens
+/// and the window_left tokens before the next one. Pages behind go back to the pool.
+///
+/// Its tokens keep their positions: seqlen, masks and RoPE count from the sequence's start, and
+/// attention with SlidingWindowMask or SinkWindowMask gives the bits that a cache of all tokens
+/// gives. Under any other mask, what was let go is hidden.
+///
+/// One page behind the window is kept, so that up to 64 tokens can be truncated at any time.
+/// Sources: Beltagy et al. 2020, arXiv:2004.05150 (windows); Xiao et al. 2023 (StreamingLLM),
+/// arXiv:2309.17453 (sinks; there the cached keys are rotated anew, to positions in the cache).
+struct CacheWindow {
+  Index num_sink_tokens = 0;  ///< first tokens, which stay
+  Index window_left;          ///< tokens before the next one that stay
+
+  /// Tokens that a cache must have room for if no append is longer than `longest_append`.
+  constexpr Index capacity(Index longest_append) const noexcept {
+    const auto pages = [](Index tokens) { return (tokens + page_size - 1) / page_size; };
+    return (pages(num_sink_tokens) + pages(window_left + longest_append) + 2) * page_size;
+  }
+  void check(std::string_view where) const {
+    detail::require(num_sink_tokens >= 0 && window_left >= 0, where,
+                    "the window's num_sink_tokens and window_left must not be negative");
+  }
+};
+
+}  // namespace heed

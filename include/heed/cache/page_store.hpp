@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Memory in pages that are counted: who holds which, and which are free. Layer 4, detail.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "heed/base/aligned_array.hpp"
+#include "heed/base/error.hpp"
+
+namespace heed::detail {
+
+/// A page of a store, by its place in it.
+using PageId = std::int32_t;
+
+/// Pages of one size in one block of memory. A page may have several holders; it is free again when
+/// the last has given it back. Threads may share a store; the content of a page is its holders'.
+class PageStore {
+ public:
+  PageStore(Index num_pages, Index page_bytes)
+      : memory_(make_aligned<std::byte>(num_pages * page_bytes)), page_bytes_(page_bytes),
+        holders_(static_cast<std::size_t>(num_pages), 0) {
+    free_.reserve(holders_.size());
+  }
+  PageStore(const PageStore&) = delete;
+  PageStore& operator=(const PageStore&) = delete;
+
+  std::byte* data(PageId page) const noexcept { return memory_.get() + Index{page} * page_bytes_; }
+  Index page_bytes() const noexcept { return page_bytes_; }
+  Index num_pages() const noexcept { return std::ssize(holders_); }
+  Index free_pages() const {
+    const std::lock_guard lock(mutex_);
+    return available();
+  }
+
+  /// Gives pages back and takes others, both or neither. Taken pages hold whatever they held.
+  /// \throws PoolExhaustedError if there are too few even with those given back.
+  void exchange(std::span<const PageId> give, std::span<PageId> take) {
+    const std::lock_guard lock(mutex_);
+    const Index freed = std::count_if(give.begin(), give.end(),
+                                      [this](PageId page) { return holders_of(page) == 1; });
+    if (available() + freed < std::ssize(take))
+      throw PoolExhaustedError("heed::PagePool: " + std::to_string(take.size()) +
+                               " more pages are needed, but of " + std::to_string(num_pages()) +
+                               " only " + std::to_string(available() + freed) + " are free");
+    drop_holder(give);
+    for (PageId& page : take) {
+      if (free_.empty()) {
+        page = first_unused_++;  // in order, so that a sequence alone lies in one piece
+      } else {
+        page = free_.back();
+        free_.pop_back();
+      }
+      holders_of(page) = 1;
+    }
+  }
+  void give_back(std::span<const PageId> pages) noexcept {
+    const std::lock_guard lock(mutex_);
+    drop_holder(pages);
+  }
+  /// One holder more.
+  void share(std::span<const PageId> pages) {
+    const std::lock_guard lock(mutex_);
+    for (const PageId page : pages) ++holders_of(page);
+  }
+  bool is_shared(PageId page) const {
+    const std::lock_guard lock(mutex_);
+    return holders_[static_cast<std::size_t>(page)] > 1;
+  }
+
+ private:
+  std::int32_t& holders_of(PageId page) { return holders_[static_cast<std::size_t>(page)]; }
+  void drop_holder(std::span<const PageId> pages) noexcept {
+    for (const PageId page : pages)
+      if (--holders_of(page) == 0) free_.push_back(page);  // there is room for all
+  }
+  Index available() const noexcept { return std::ssize(free_) + num_pages() - first_unused_; }
+
+  AlignedArray<std::byte> memory_;
+  Index page_bytes_;
+  mutable std::mutex mutex_;
+  std::vector<std::int32_t> holders_;  // of each page
+  std::vector<PageId> free_;           // used before and given back
+  PageId first_unused_ = 0;            // pages from here on were never used
+};
+
+}  // namespace heed::detail

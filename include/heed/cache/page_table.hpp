@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The pages of one sequence, in its order. Layer 4, detail.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "heed/cache/cache_window.hpp"
+#include "heed/cache/page_store.hpp"
+#include "heed/policy/mask.hpp"
+
+namespace heed::detail {
+
+/// Whose pages a table holds.
+enum class Placement {
+  own,     ///< a store of its own
+  pooled,  ///< a store that it shares with other sequences
+};
+
+/// Which pages hold a sequence's tokens, and how many tokens those are. Knows nothing of what a
+/// token is. Pages between the sinks and the window of a sliding sequence are no longer held:
+///
+///     pages of the sequence   0 1 | 2 3 4 5 | 6 7 8        2 of sinks, 4 let go
+///     pages_                  0 1             2 3 4
+class PageTable {
+ public:
+  PageTable(std::shared_ptr<PageStore> store, Placement placement, Index capacity,
+            std::optional<CacheWindow> window)
+      : store_(std::move(store)), placement_(placement), capacity_(capacity), window_(window),
+        sink_pages_(window ? page_count(window->num_sink_tokens) : 0) {
+    pages_.reserve(static_cast<std::size_t>(page_count(capacity) + 1));  // 1: a copy on write
+  }
+  PageTable(PageTable&& other) noexcept { swap(other); }
+  PageTable& operator=(PageTable&& other) noexcept {
+    PageTable moved(std::move(other));
+    swap(moved);
+    return *this;
+  }
+  ~PageTable() {
+    if (store_ != nullptr) store_->give_back(pages_);
+  }
+
+  static constexpr Index page_count(Index tokens) noexcept {
+    return (tokens + page_size - 1) / page_size;
+  }
+  Index seqlen() const noexcept { return seqlen_; }
+  Index capacity() const noexcept { return capacity_; }
+  const std::optional<CacheWindow>& window() const noexcept { return window_; }
+  const PageStore* store() const noexcept { return store_.get(); }
+  Placement placement() const noexcept { return placement_; }
+  /// Pages held, shared ones included.
+  Index held_pages() const noexcept { return std::ssize(pages_); }
+  /// Tokens that were let go: no query may see them.
+  KeyRange dropped() const noexcept { return dropped_; }
+  /// Bytes of the table, and of the store's lists if it is this sequence's own.
+  std::size_t bytes() const noexcept {
+    if (store_ == nullptr) return 0;
+    const auto lists = placement_ == Placement::own
+                           ? static_cast<std::size_t>(store_->num_pages()) *
+                                 (sizeof(std::int32_t) + sizeof(PageId))
+                           : 0;
+    return pages_.capacity() * sizeof(PageId) + lists;
+  }
+
+  /// The memory of page `page` of the sequence, which is held.
+  std::byte* data(Index page) const noexcept {
+    const Index at = page < sink_pages_ ? page : page - released_;
+    return store_->data(pages_[static_cast<std::size_t>(at)]);
+  }
+
+  /// Throws CapacityError unless `count` more tokens fit.
+  void require_room(Index count) const {
+    const Index pages =
+        window_ ? held_pages() - behind_window() + page_count(seqlen_ + count) - page_count(seqlen_)
+                : 0;
+    if (window_ ? pages <= page_count(capacity_) : seqlen_ + count <= capacity_) return;
+    throw CapacityError("heed::KvCache: " + std::to_string(seqlen_) + " tokens are cached and " +
+                        std::to_string(count) + " more were given, but the capacity is " +
+                        std::to_string(capacity_) +
+                        (window_ ? "; with the window " + std::to_string(pages * page_size) +
+                                       " are needed (CacheWindow::capacity)"
+                                 : ""));
+  }
+
+  /// Room for `count` more tokens behind the others, in pages that are this sequence's alone. All
+  /// or nothing.
+  /// \throws CapacityError, PoolExhaustedError
+  void extend(Index count) {
+    require_room(count);
+    if (count == 0) return;
+    const bool copy = seqlen_ % page_size != 0 && store_->is_shared(pages_.back());
+    const auto added = page_count(seqlen_ + count) - page_count(seqlen_) + (copy ? 1 : 0);
+    const Index behind = behind_window();
+    const auto held = pages_.size();
+    pages_.resize(held + static_cast<std::size_t>(added));
+    const std::span<PageId> all(pages_);
+    try {
+      store_->exchange(all.subspan(std::min(static_cast<std::size_t>(sink_pages_), held),
+                                   static_cast<std::size_t>(behind)),
+                       all.subspan(held));
+    } catch (...) {
+      pages_.resize(held);
+      throw;
+    }
+    if (copy) {
+      const PageId shared = std::exchange(pages_[held - 1], pages_.back());
+      pages_.pop_back();
+      std::copy_n(store_->data(shared), store_->page_bytes(), store_->data(pages_[held - 1]));
+      store_->give_back({&shared, 1});
+    }
+    if (behind > 0) {
+      const auto first = pages_.begin() + sink_pages_;
+      pages_.erase(first, first + behind);
+      released_ += behind;
+    }
+    drop_before(seqlen_);
+    seqlen_ += count;
+  }
+
+  /// Keeps the first `seqlen` tokens.
+  /// \throws ShapeError if there are not so many, or if their window was let go.
+  void truncate(Index seqlen) {
+    require(0 <= seqlen && seqlen <= seqlen_, "KvCache::truncate", [&] {
+      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) + " tokens";
+    });
+    if (seqlen == seqlen_) return;
+    require(released_ == 0 || seqlen - 1 - window_->window_left >= first_behind_gap(),
+            "KvCache::truncate", [&] {
+              return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) +
+                     " tokens: the last one's window begins before token " +
+                     std::to_string(first_behind_gap()) + ", and what is there was let go";
+            });
+    keep_pages(page_count(seqlen) - released_);
+    drop_before(seqlen - 1);
+    seqlen_ = seqlen;
+  }
+  void clear() noexcept {
+    keep_pages(0);
+    seqlen_ = released_ = 0;
+    dropped_ = {};
+  }
+
+  /// A table of the same tokens. Pooled pages are shared until one of both writes to them; own ones
+  /// are copied.
+  PageTable fork() const {
+    PageTable copy(store_, placement_, capacity_, window_);
+    copy.seqlen_ = seqlen_, copy.released_ = released_, copy.dropped_ = dropped_;
+    if (placement_ == Placement::pooled) {
+      store_->share(pages_);
+      copy.pages_.assign(pages_.begin(), pages_.end());
+      return copy;
+    }
+    copy.store_ = std::make_shared<PageStore>(store_->num_pages(), store_->page_bytes());
+    copy.pages_.resize(pages_.size());
+    copy.store_->exchange({}, copy.pages_);
+    for (std::size_t i = 0; i < pages_.size(); ++i)
+      std::copy_n(store_->data(pages_[i]), store_->page_bytes(), copy.store_->data(copy.pages_[i]));
+    return copy;
+  }
+
+  /// Holds the first `seqlen` tokens of another table of the same pool in place of its own.
+  void assign_prefix(const PageTable& source, Index seqlen) {
+    constexpr auto where = "KvCache::assign_prefix";
+    if (store_ == nullptr || store_ != source.store_ || placement_ != Placement::pooled)
+      throw StateError(
+          "heed::KvCache::assign_prefix: both caches must take their pages from the same PagePool");
+    require(0 <= seqlen && seqlen <= source.seqlen_, where, [&] {
+      return "cannot share " + std::to_string(seqlen) + " of " + std::to_string(source.seqlen_) +
+             " tokens";
+    });
+    if (this == &source) return truncate(seqlen);
+    require(source.dropped_.end <= source.dropped_.begin || seqlen <= source.dropped_.begin, where,
+            [&] {
+              return "tokens from " + std::to_string(source.dropped_.begin) +
+                     " on were let go by the source's window";
+            });
+    if (window_ ? page_count(seqlen) > page_count(capacity_) : seqlen > capacity_)
+      throw CapacityError("heed::KvCache::assign_prefix: " + std::to_string(seqlen) +
+                          " tokens are to be shared, but the capacity is " +
+                          std::to_string(capacity_));
+    const std::span<const PageId> prefix =
+        std::span(source.pages_).first(static_cast<std::size_t>(page_count(seqlen)));
+    store_->share(prefix);
+    clear();
+    pages_.assign(prefix.begin(), prefix.end());
+    seqlen_ = seqlen;
+  }
+
+ private:
+  /// Held pages that no query from the next token on will see, but for one that is kept.
+  Index behind_window() const noexcept {
+    if (!window_) return 0;
+    const Index first_seen = (seqlen_ - window_->window_left) / page_size - 1;
+    return std::max<Index>(0, first_seen - sink_pages_ - released_);
+  }
+  /// The first token behind what was let go in whole pages.
+  Index first_behind_gap() const noexcept { return (sink_pages_ + released_) * page_size; }
+  /// Hides what the query at `position` does not see.
+  void drop_before(Index position) noexcept {
+    if (!window_) return;
+    const Index sinks = window_->num_sink_tokens;
+    dropped_ = {sinks, std::max(sinks, position - window_->window_left)};
+  }
+  void keep_pages(Index count) noexcept {
+    const auto kept = static_cast<std::size_t>(count);
+    if (store_ == nullptr || kept >= pages_.size()) return;
+    store_->give_back(std::span<const PageId>(pages_).subspan(kept));
+    pages_.resize(kept);
+  }
+  void swap(PageTable& other) noexcept {
+    std::swap(store_, other.store_), std::swap(placement_, other.placement_);
+    std::swap(capacity_, other.capacity_), std::swap(window_, other.window_);
+    std::swap(sink_pages_, other.sink_pages_), std::swap(pages_, other.pages_);
+    std::swap(released_, other.released_), std::swap(dropped_, other.dropped_);
+    std::swap(seqlen_, other.seqlen_);
+  }
+
+  std::shared_ptr<PageStore> store_;
+  Placement placement_ = Placement::own;
+  Index capacity_ = 0;  // tokens; of a sliding sequence, those held at a time
+  std::optional<CacheWindow> window_;
+  Index sink_pages_ = 0;
+  std::vector<PageId> pages_;  // held, in the sequence's order
+  Index released_ = 0;         // pages between sinks and window that are no longer held
+  KeyRange dropped_;           // tokens
+  Index seqlen_ = 0;           // tokens, those let go included
+};
+
+}  // namespace heed::detail

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Caches take pages of a pool as they grow and give them back; what they share is held once; a
+/// pool without pages, and caches that have no pool in common, are errors that change nothing.
+
+#include "heed/cache/page_pool.hpp"
+
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "heed/cache/kv_cache.hpp"
+#include "support/cached_tokens.hpp"  // FullTokens
+#include "support/shape_error.hpp"    // expect_shape_error
+
+namespace heed {
+namespace {
+
+using test::expect_shape_error;
+using test::Random;
+using Tokens = test::FullTokens<float>;
+using Cache = Tokens::Cache;
+using Pool = PagePool<FullKv<3, 20, 9>>;
+
+/// Fails unless `act` throws an Error of these words.
+template <class Error, class Act>
+void expect_error(const std::string& words, const Act& act) {
+  try {
+    act();
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.what(), words);
+  }
+}
+
+class PagePoolTest : public testing::Test {
+ protected:
+  Random random_{1};
+  Tokens tokens_{400, random_};
+  Pool pool_{5};
+};
+
+TEST_F(PagePoolTest, LendsPagesToCaches) {
+  EXPECT_EQ(pool_.num_pages(), 5);
+  EXPECT_EQ(pool_.free_pages(), 5);
+  EXPECT_EQ(pool_.bytes(), 5 * pool_.page_bytes());
+  {
+    Cache cache(pool_, 200);
+    EXPECT_EQ(cache.capacity(), 200);
+    EXPECT_EQ(cache.bytes(), 0U);
+    tokens_.append(cache, 0, 1);
+    EXPECT_EQ(pool_.free_pages(), 4);
+    tokens_.append(cache, 1, 63);
+    EXPECT_EQ(pool_.free_pages(), 4);
+    tokens_.append(cache, 64, 136);
+    EXPECT_EQ(pool_.free_pages(), 1);
+    EXPECT_EQ(cache.bytes(), 4 * pool_.page_bytes());
+    tokens_.expect_held(cache, 200);
+    cache.truncate(128);
+    EXPECT_EQ(pool_.free_pages(), 3);
+    cache.truncate(127);
+    EXPECT_EQ(pool_.free_pages(), 3);
+    Cache moved = std::move(cache);
+    EXPECT_EQ(pool_.free_pages(), 3);
+    moved.clear();
+    EXPECT_EQ(pool_.free_pages(), 5);
+    tokens_.append(moved, 0, 65);
+  }
+  EXPECT_EQ(pool_.free_pages(), 5);
+}
+
+TEST_F(PagePoolTest, HoldsWhatForksShareOnce) {
+  Cache cache(pool_, 200);
+  tokens_.append(cache, 0, 100);
+  Cache fork = cache.fork(), other = cache.fork();
+  EXPECT_EQ(pool_.free_pages(), 3);
+  tokens_.append(fork, 100, 1);  // the second page is copied, the first is not
+  EXPECT_EQ(pool_.free_pages(), 2);
+  tokens_.append(cache, 100, 2);
+  EXPECT_EQ(pool_.free_pages(), 1);
+  tokens_.append(other, 100, 3);  // the last holder writes in place
+  EXPECT_EQ(pool_.free_pages(), 1);
+  tokens_.expect_held(cache, 102);
+  tokens_.expect_held(fork, 101);
+  tokens_.expect_held(other, 103);
+  fork.clear();
+  cache.clear();
+  EXPECT_EQ(pool_.free_pages(), 3);
+  tokens_.expect_held(other, 103);
+}
+
+TEST_F(PagePoolTest, SharesPrefixes) {
+  Cache prefix(pool_, 200), cache(pool_, 200);
+  tokens_.append(prefix, 0, 140);
+  tokens_.append(cache, 300, 70);
+  EXPECT_EQ(pool_.free_pages(), 0);
+  cache.assign_prefix(prefix, 128);
+  EXPECT_EQ(pool_.free_pages(), 2);
+  tokens_.append(cache, 128, 20);
+  EXPECT_EQ(pool_.free_pages(), 1);
+  tokens_.expect_held(cache, 148);
+  cache.assign_prefix(cache, 30);
+  tokens_.expect_held(cache, 30);
+}
+
+TEST_F(PagePoolTest, WithoutPagesChangesNothing) {
+  Cache one(pool_, 1000), other(pool_, 1000);
+  tokens_.append(one, 0, 200);
+  tokens_.append(other, 0, 40);
+  Cache fork = other.fork();
+  EXPECT_EQ(pool_.free_pages(), 0);
+  expect_error<PoolExhaustedError>(
+      "heed::PagePool: 2 more pages are needed, but of 5 only 0 are free",
+      [&] { tokens_.append(one, 200, 150); });
+  expect_error<PoolExhaustedError>(  // to write to a shared page takes one
+      "heed::PagePool: 1 more pages are needed, but of 5 only 0 are free",
+      [&] { tokens_.append(fork, 40, 1); });
+  tokens_.expect_held(one, 200);
+  tokens_.expect_held(other, 40);
+  tokens_.expect_held(fork, 40);
+  tokens_.append(one, 200, 56);  // what fits still fits
+  one.truncate(192);
+  tokens_.append(fork, 40, 1);
+  tokens_.expect_held(fork, 41);
+}
+
+TEST_F(PagePoolTest, LivesAsLongAsItsCaches) {
+  std::optional<Cache> cache;
+  {
+    const Pool pool(3);
+    cache.emplace(pool, 150);
+    tokens_.append(*cache, 0, 100);
+  }
+  tokens_.append(*cache, 100, 50);
+  tokens_.expect_held(*cache, 150);
+}
+
+TEST_F(PagePoolTest, IsNotMixedWithOthers) {
+  const Pool other_pool(5);
+  Cache here(pool_, 200), there(other_pool, 200), alone(200), moved_from(pool_, 200);
+  tokens_.append(here, 0, 100);
+  const Cache moved_to = std::move(moved_from);
+  constexpr auto words =
+      "heed::KvCache::assign_prefix: both caches must take their pages from the same PagePool";
+  for (Cache* const other : {&there, &alone, &moved_from}) {
+    expect_error<StateError>(words, [&] { other->assign_prefix(here, 10); });
+    expect_error<StateError>(words, [&] { here.assign_prefix(*other, 0); });
+  }
+  expect_error<StateError>("heed::KvCache::fork: the cache was moved from",
+                           [&] { (void)moved_from.fork(); });
+  expect_shape_error({"heed::KvCache::assign_prefix: cannot share 101 of 100 tokens"},
+                     [&] { here.assign_prefix(here, 101); });
+  tokens_.expect_held(here, 100);
+}
+
+TEST_F(PagePoolTest, RefusesWhatIsNoSize) {
+  expect_shape_error({"heed::PagePool: num_pages must not be negative"}, [] { Pool(-1); });
+  expect_shape_error({"heed::KvCache: capacity must not be negative"},
+                     [this] { Cache(pool_, -1); });
+  expect_shape_error({"heed::KvCache: the window's num_sink_tokens and window_left"},
+                     [this] { Cache(pool_, 1, CacheWindow{.window_left = -1}); });
+}
+
+// A window's pages go back once no later query sees them; one more is kept for truncation.
+TEST_F(PagePoolTest, GetsBackWhatAWindowHasPassed) {
+  const CacheWindow window{.num_sink_tokens = 4, .window_left = 10};
+  EXPECT_EQ(window.capacity(1), 4 * page_size);
+  Cache cache(pool_, window.capacity(1), window);
+  Index most = 0;
+  for (Index token = 0; token < 400; ++token) {
+    tokens_.append(cache, token, 1);
+    most = std::max(most, pool_.num_pages() - pool_.free_pages());
+    EXPECT_EQ(cache.dropped().end, std::max<Index>(4, token - 10));
+  }
+  EXPECT_EQ(most, 4);  // sinks, the page behind the window, and a window over an edge
+  EXPECT_EQ(cache.seqlen(), 400);
+  cache.truncate(400 - 64);
+  expect_shape_error({"heed::KvCache::truncate: cannot keep 200 of 336 tokens: the last one's "
+                      "window begins before token 320, and what is there was let go"},
+                     [&] { cache.truncate(200); });
+  EXPECT_EQ(cache.seqlen(), 336);
+  expect_error<CapacityError>(
+      "heed::KvCache: 336 tokens are cached and 300 more were given, but the capacity is 256; with "
+      "the window 384 are needed (CacheWindow::capacity)",
+      [&] { tokens_.append(cache, 0, 300); });
+}
+
+// Each thread has its own sequences; all take from one pool, and read pages that they share.
+TEST_F(PagePoolTest, ServesThreads) {
+  const Pool pool(60);
+  Cache prefix(pool, 300);
+  tokens_.append(prefix, 0, 100);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      for (int repeat = 0; repeat < 20; ++repeat) {
+        Cache cache = prefix.fork();
+        for (Index token = 100; token < 300; token += 40) tokens_.append(cache, token, 40);
+        const Cache fork = cache.fork();
+        cache.truncate(90);
+        tokens_.append(cache, 90, 30);
+        tokens_.expect_held(cache, 120);
+        tokens_.expect_held(fork, 300);
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  tokens_.expect_held(prefix, 100);
+  EXPECT_EQ(pool.free_pages(), 58);
+}
+
+}  // namespace
+}  // namespace heed

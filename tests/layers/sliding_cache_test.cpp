@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Layers over caches that slide, in a pool or alone, compute what a window's mask over all tokens
+/// gives, and a pass that throws leaves them as they were.
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "heed/heed.hpp"
+#include "support/grouped_case.hpp"  // GroupedCase
+#include "support/latent_case.hpp"   // LatentCase
+
+namespace heed {
+namespace {
+
+using test::Matrix;
+using test::Random;
+using test::view;
+
+constexpr Index num_tokens = 400;
+constexpr CacheWindow window{.num_sink_tokens = 2, .window_left = 50};
+constexpr SinkWindowMask mask{.num_sink_tokens = 2, .window_left = 50};
+
+/// Projections by Eigen may round differently with the number of rows; attention does not.
+void expect_close(const Matrix<double>& found, const Matrix<double>& exact) {
+  for (std::size_t i = 0; i < exact.data.size(); ++i)
+    EXPECT_NEAR(found.data[i], exact.data[i], 1e-12) << i;
+}
+
+/// The tokens of x in chunks. \param forward  (rows of x, rows of out)
+template <class Forward>
+Matrix<double> in_chunks(const Matrix<double>& x, Index chunk, const Forward& forward) {
+  Matrix<double> out(x.rows, x.cols);
+  for (Index begin = 0; begin < x.rows; begin += chunk) {
+    const Index count = std::min(chunk, x.rows - begin);
+    forward(view(x).middle_rows(begin, count), view(out).middle_rows(begin, count));
+  }
+  return out;
+}
+
+TEST(SlidingCache, OfKeysAndValues) {
+  constexpr GroupedShape shape{
+      .model_dim = 24, .num_heads = 6, .num_kv_heads = 2, .head_dim = 16, .head_dim_v = 9};
+  Random random(1);
+  const test::GroupedCase<double> layer_case({.shape = shape, .rope = RopeOptions{.rope_dim = 16}},
+                                             random);
+  const auto layer = layer_case.layer();
+  const auto x = test::normal_matrix<double>(num_tokens, shape.model_dim, random);
+  using Entry = FullKv<2, 16, 9>;
+  const auto run = [&](auto cache, Index chunk) {
+    return in_chunks(x, chunk, [&](RowsView<const double> rows, RowsView<double> out) {
+      layer.forward(rows, cache, mask, out);
+    });
+  };
+  const Matrix<double> whole = run(KvCache<Entry, double>(num_tokens), num_tokens);
+  const PagePool<Entry, double> pool(8);
+  for (const Index chunk : {1, 30, 64}) {
+    expect_close(run(KvCache<Entry, double>(window.capacity(chunk), {}, window), chunk), whole);
+    expect_close(run(KvCache<Entry, double>(pool, window.capacity(chunk), window), chunk), whole);
+  }
+}
+
+TEST(SlidingCache, OfLatentsOnEitherPath) {
+  constexpr LatentShape shape{.model_dim = 24,
+                              .num_heads = 3,
+                              .latent_dim = 20,
+                              .rope_dim = 6,
+                              .nope_dim = 10,
+                              .head_dim_v = 8};
+  Random random(2);
+  const test::LatentCase<double> layer_case({.shape = shape}, random);
+  const auto layer = layer_case.layer();
+  const auto x = test::normal_matrix<double>(num_tokens, shape.model_dim, random);
+  using Cache = KvCache<LatentKv<20, 6>, double>;
+  for (const MlaPath path : {MlaPath::absorbed, MlaPath::expanded}) {
+    const auto run = [&](Cache cache, Index chunk, const auto& seen) {
+      return in_chunks(x, chunk, [&](RowsView<const double> rows, RowsView<double> out) {
+        layer.forward(rows, cache, seen, out, {.path = path});
+      });
+    };
+    const Matrix<double> whole = run(Cache(num_tokens), num_tokens, mask);
+    for (const Index chunk : {1, 30})
+      expect_close(run(Cache(window.capacity(chunk), {}, window), chunk, mask), whole);
+    // What was dropped is hidden from a mask that would show it, also where it reads as zeros.
+    expect_close(run(Cache(window.capacity(1), {}, window), 1, CausalMask{}), whole);
+  }
+}
+
+TEST(SlidingCache, IsAsItWasAfterAPassThatThrows) {
+  constexpr GroupedShape shape{.model_dim = 24, .num_heads = 6, .num_kv_heads = 2, .head_dim = 16};
+  Random random(3);
+  const test::GroupedCase<float> layer_case({.shape = shape}, random);
+  const auto layer = layer_case.layer();
+  auto x = test::normal_matrix<float>(num_tokens, shape.model_dim, random);
+  Matrix<float> out(num_tokens, shape.model_dim), again(1, shape.model_dim);
+  using Cache = KvCache<FullKv<2, 16>, int8>;
+  const PagePool<FullKv<2, 16>, int8> pool(4);
+  Cache cache(pool, 1000, window), other(pool, 1000);
+  layer.forward(view(x).middle_rows(0, 250), cache, mask, view(out).middle_rows(0, 250));
+  const std::vector<BatchSequence<Cache, SinkWindowMask>> sequences{{1, &cache, mask},
+                                                                    {300, &other, mask}};
+  EXPECT_THROW(layer.forward_batch(view(x).middle_rows(0, 301), std::span(sequences),
+                                   layer.softmax_scale(), view(out).middle_rows(0, 301)),
+               PoolExhaustedError);
+  EXPECT_EQ(cache.seqlen(), 250);
+  EXPECT_EQ(other.seqlen(), 0);
+  layer.forward(view(x).middle_rows(249, 1), cache, mask, view(again));
+  EXPECT_EQ(cache.seqlen(), 251);
+}
+
+}  // namespace
+}  // namespace heed
