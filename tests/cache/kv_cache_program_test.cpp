@@ -131,8 +131,9 @@ TYPED_TEST(CacheOfAnySizes, GivesBackLatents) {
 
 template <class Tokens>
 class CacheProgram : public testing::Test {};
-using Kinds = testing::Types<test::FullTokens<float>, test::FullTokens<double>,
-                             test::LatentTokens<float>, test::LatentTokens<double>>;
+using Kinds =
+    testing::Types<test::FullTokens<float>, test::FullTokens<double>, test::FullTokens<int4>,
+                   test::LatentTokens<float>, test::LatentTokens<double>>;
 TYPED_TEST_SUITE(CacheProgram, Kinds);
 
 /// A cache, and which of the source's tokens it should hold.

@@ -24,7 +24,11 @@ TEST(CacheSizes, BytesPerTokenAreTheFormula) {
   EXPECT_EQ((KvCache<FullKv<8, 128>, int8>(1).bytes_per_token()), 2U * 8 * (128 + 4));
   EXPECT_EQ((KvCache<LatentKv<512, 64>, float>(1).bytes_per_token()), 576U * 4);
   EXPECT_EQ((KvCache<LatentKv<512, 64>, f16>(1).bytes_per_token()), 576U * 2);
-  EXPECT_EQ((KvCache<LatentKv<512, 64>, int8>(1).bytes_per_token()), 576U + 4);
+  EXPECT_EQ((KvCache<LatentKv<512, 64>, int8>(1).bytes_per_token()), 512U + 128 + 4);
+  EXPECT_EQ((KvCache<LatentKv<512, 64>, int4>(1).bytes_per_token()), 256U + 128 + 4);
+  EXPECT_EQ((KvCache<FullKv<8, 128>, int4>(1).bytes_per_token()), 8U * (64 + 8 + 64 + 4));
+  EXPECT_EQ((KvCache<FullKv<8, 128>, PerChannel<int8>>(1).bytes_per_token()),
+            8U * (128 + 8 + 128 + 4));
   EXPECT_EQ((KvCache<LatentKv<>, double>(1, {.latent_dim = 12, .rope_dim = 0}).bytes_per_token()),
             12U * 8);
 }
@@ -39,7 +43,17 @@ TEST(CacheSizes, BytesAreWholePages) {
     EXPECT_EQ((KvCache<FullKv<2, 128>, f16>(capacity).bytes()), tokens_in_pages * 2 * 256 * 2);
     EXPECT_EQ((KvCache<FullKv<2, 128>, int8>(capacity).bytes()), tokens_in_pages * 2 * (256 + 8));
     EXPECT_EQ((KvCache<LatentKv<512, 64>>(capacity).bytes()), tokens_in_pages * 576 * 4);
-    EXPECT_EQ((KvCache<LatentKv<512, 64>, int8>(capacity).bytes()), tokens_in_pages * (576 + 4));
+    EXPECT_EQ((KvCache<LatentKv<512, 64>, int8>(capacity).bytes()),
+              tokens_in_pages * (512 + 128 + 4));
+    EXPECT_EQ((KvCache<LatentKv<512, 64>, int4>(capacity).bytes()),
+              tokens_in_pages * (256 + 128 + 4));
+    EXPECT_EQ((KvCache<FullKv<2, 128>, Rotated<int8>>(capacity).bytes()),
+              tokens_in_pages * 2 * (256 + 8));
+    const std::size_t open_pages = 2 * 64 * 2 * 256 * 4;  // in float
+    EXPECT_EQ((KvCache<FullKv<2, 128>, PerChannel<int8>>(capacity).bytes()),
+              tokens_in_pages * 2 * (128 + 8 + 128 + 4) + open_pages);
+    EXPECT_EQ((KvCache<FullKv<2, 128>, int4>(capacity).bytes()),
+              tokens_in_pages * 2 * (64 + 8 + 64 + 4) + open_pages);
     EXPECT_EQ((KvCache<LatentKv<21, 6>, double>(capacity).bytes()), tokens_in_pages * 32 * 8);
   }
 }

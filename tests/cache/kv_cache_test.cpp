@@ -26,8 +26,12 @@ template <class Tokens>
 class Cache : public testing::Test {};
 using Kinds =
     testing::Types<test::FullTokens<float>, test::FullTokens<double>, test::FullTokens<f16>,
-                   test::FullTokens<bf16>, test::FullTokens<int8>, test::LatentTokens<float>,
-                   test::LatentTokens<double>, test::LatentTokens<bf16>, test::LatentTokens<int8>>;
+                   test::FullTokens<bf16>, test::FullTokens<int8>, test::FullTokens<int4>,
+                   test::FullTokens<PerChannel<int8>>, test::FullTokens<Rotated<int8>>,
+                   test::FullTokens<Rotated<int4>>, test::FullTokens<Rotated<PerChannel<int8>>>,
+                   test::LatentTokens<float>, test::LatentTokens<double>, test::LatentTokens<bf16>,
+                   test::LatentTokens<int8>, test::LatentTokens<int4>,
+                   test::LatentTokens<Rotated<int8>>, test::LatentTokens<Rotated<int4>>>;
 TYPED_TEST_SUITE(Cache, Kinds);
 
 TYPED_TEST(Cache, GivesBackWhatWasAppendedInAnyChunks) {

@@ -69,12 +69,13 @@ TEST(KvElement, Int8IsWithinHalfAStep) {
 }
 
 template <class Tokens>
-class Int8Cache : public testing::Test {};
-using Kinds = testing::Types<test::FullTokens<int8>, test::LatentTokens<int8>>;
-TYPED_TEST_SUITE(Int8Cache, Kinds);
+class QuantizedCache : public testing::Test {};
+using Kinds = testing::Types<test::FullTokens<int8>, test::FullTokens<Rotated<int4>>,
+                             test::LatentTokens<int8>, test::LatentTokens<Rotated<int4>>>;
+TYPED_TEST_SUITE(QuantizedCache, Kinds);
 
 // Nothing of a call is kept, though the bad number comes after good tokens.
-TYPED_TEST(Int8Cache, RefusesNanAndInf) {
+TYPED_TEST(QuantizedCache, RefusesNanAndInf) {
   using Cache = typename TypeParam::Cache;
   Random random(2);
   const TypeParam tokens(100, random);
@@ -86,10 +87,10 @@ TYPED_TEST(Int8Cache, RefusesNanAndInf) {
         cache.append(first, second);
         ADD_FAILURE() << "nothing was thrown";
       } catch (const ElementError& error) {
-        EXPECT_EQ(error.what(), "heed::KvCache::append: " + std::string(where) + " is " +
-                                    std::to_string(bad) +
-                                    ", which a cache of int8 cannot store; only finite numbers can "
-                                    "be");
+        EXPECT_EQ(error.what(),
+                  "heed::KvCache::append: " + std::string(where) + " is " + std::to_string(bad) +
+                      ", which a quantized cache cannot store; only finite numbers can "
+                      "be");
       }
       tokens.expect_held(cache, 70);
     };
@@ -124,8 +125,10 @@ void expect_same_bytes() {
                                .rope_dim = 16,
                                .nope_dim = 16,
                                .head_dim_v = 16};
-  EXPECT_EQ(static_cast<std::size_t>(kv_bytes_per_token(latent, kv_element<Element>)),
-            (KvCache<LatentKv<48, 16>, Element>(1).bytes_per_token()));
+  if constexpr (!std::is_same_v<Element, PerChannel<int8>>) {
+    EXPECT_EQ(static_cast<std::size_t>(kv_bytes_per_token(latent, kv_element<Element>)),
+              (KvCache<LatentKv<48, 16>, Element>(1).bytes_per_token()));
+  }
 }
 TEST(KvElement, FormulaAndCacheAgree) {
   expect_same_bytes<float>();
@@ -133,6 +136,10 @@ TEST(KvElement, FormulaAndCacheAgree) {
   expect_same_bytes<f16>();
   expect_same_bytes<bf16>();
   expect_same_bytes<int8>();
+  expect_same_bytes<int4>();
+  expect_same_bytes<PerChannel<int8>>();
+  expect_same_bytes<Rotated<int8>>();
+  expect_same_bytes<Rotated<int4>>();
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ class PoolProgram : public testing::Test {
  protected:
   using Cache = typename Tokens::Cache;
   using Pool = PagePool<std::remove_cvref_t<decltype(std::declval<Cache>().entry())>,
-                        typename Cache::Element>;
+                        typename Tokens::Element>;
   using All = std::vector<Followed<Tokens>>;
 
   static Index used_pages(const All& all) {
@@ -165,7 +165,9 @@ class PoolProgram : public testing::Test {
 };
 
 using Kinds =
-    testing::Types<test::FullTokens<float>, test::FullTokens<int8>, test::LatentTokens<bf16>>;
+    testing::Types<test::FullTokens<float>, test::FullTokens<int8>, test::FullTokens<int4>,
+                   test::FullTokens<PerChannel<int8>>, test::FullTokens<Rotated<int4>>,
+                   test::LatentTokens<bf16>, test::LatentTokens<Rotated<int4>>>;
 TYPED_TEST_SUITE(PoolProgram, Kinds);
 
 TYPED_TEST(PoolProgram, FollowsAModel) {

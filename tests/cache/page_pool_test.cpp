@@ -152,8 +152,9 @@ TEST_F(PagePoolTest, IsNotMixedWithOthers) {
   }
   expect_error<StateError>("heed::KvCache::fork: the cache was moved from",
                            [&] { (void)moved_from.fork(); });
+  Cache again(pool_, 200);
   expect_shape_error({"heed::KvCache::assign_prefix: cannot share 101 of 100 tokens"},
-                     [&] { here.assign_prefix(here, 101); });
+                     [&] { again.assign_prefix(here, 101); });
   tokens_.expect_held(here, 100);
 }
 

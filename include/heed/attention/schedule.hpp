@@ -102,7 +102,7 @@ struct TaskMemory {
     workspace.reserve(executor.concurrency(), bytes);
   }
 
-  using Scratch = TileScratch<T, typename Source::Element>;
+  using Scratch = TileScratch<T, Source>;
   /// Calls f(scratch) with a block of its own.
   template <class F>
   void with_scratch(const F& f) {

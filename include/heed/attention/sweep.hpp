@@ -5,8 +5,7 @@
 
 #include <bit>
 
-#include "heed/attention/tile.hpp"
-#include "heed/simd/dot_product.hpp"
+#include "heed/attention/scores.hpp"
 #include "heed/softmax/scaled_softmax.hpp"
 
 namespace heed::detail {
@@ -20,12 +19,6 @@ struct PageVisibility {
   Index last() const { return page_size - std::countl_zero(any); }
   /// Some row does not see some key between the first and the last.
   bool edge() const { return all != range_bits({first(), last()}, 0); }
-};
-
-/// Rows [begin, end) of a tile.
-struct RowRange {
-  Index begin;
-  Index end;
 };
 
 /// The keys of a split that the rows of a tile may see.
@@ -81,9 +74,6 @@ PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile&
   return summarise(visible, {0, tile.count});
 }
 
-/// How the values of a page are.
-enum class Values { finite, some_not_finite };
-
 /// Looks at the values of the keys that are seen at all. Only finite ones may be multiplied by the
 /// probability of 0 that a hidden key has.
 template <class T, class Element>
@@ -102,8 +92,8 @@ Values inspect_values(const PageView<Element>& page, const PageVisibility& seen,
 
 /// partial = carry * partial + probabilities . values, touching no key that the row does not see.
 /// The same operations in the same order as the product, so the same bits.
-template <class T, class Element>
-void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<Element>& page,
+template <class T, class Source, class Element>
+void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<Element>& page,
                         RowRange rows, Index width) {
   for (Index r = rows.begin; r < rows.end; ++r)
     for (Index c = 0; c < width; c += simd::lanes<T>) {
@@ -118,53 +108,19 @@ void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<E
     }
 }
 
-/// A page on its way through the kernel.
-template <class Element>
-struct CurrentPage {
-  PageView<Element> view;
-  PageView<Element> next;  ///< the page after it, to be fetched on the way; itself at the end
-  Index begin;             ///< its first key
-  Values values;           ///< a NaN or inf must not reach rows that do not see it
-};
-
-/// row[key] *= scales[key] in every row: how scaled elements come to their size.
-template <class T>
-void scale_columns(RowsView<T> rows, const float* scales, VectorRange vectors) {
-  constexpr Index n = simd::lanes<T>;
-  for (Index v = vectors.begin; v < vectors.end; ++v) {
-    const auto scale = simd::load_as<T>(scales + v * n);
-    for (Index r = 0; r < rows.rows; ++r)
-      simd::store(rows.row(r) + v * n, simd::mul(simd::load(rows.row(r) + v * n), scale));
-  }
-}
-
 /// Some rows of a tile attend to a page: scores, softmax step, values.
 /// \param seen  what these rows see of it; scratch.visible says it row by row
 template <class T, class Source, class Mask, class Score, class Element>
 void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
                  RowRange rows, const CurrentPage<Element>& page, const PageVisibility& seen,
-                 const TileScratch<T, Element>& scratch) {
+                 const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
   const PageView<Element>& view = page.view;
   const Index count = rows.end - rows.begin;
   // Whole vectors around the keys that anyone sees; a full page is the usual case.
   const VectorRange vectors{seen.first() / n, (seen.last() + n - 1) / n};
-  const Index first = vectors.begin * n;
-  const Index width = (vectors.end - vectors.begin) * n;
-  const RowsView<const T> query(scratch.query + rows.begin * scratch.query_stride, count,
-                                scratch.query_stride);
   const RowsView<T> scores(scratch.scores + rows.begin * page_size, count, page_size);
-  if constexpr (Source::key_layout == KeyLayout::transposed)
-    simd::product<T, Element>(
-        query.middle_cols(0, problem.source->head_dim()),
-        {view.keys + first, problem.source->head_dim(), width, view.key_stride},
-        scores.middle_cols(first, width), page.next.keys + first);
-  else
-    simd::dot_product<T, Element>(
-        query, {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
-        scores.middle_cols(first, width));
-
-  if constexpr (has_scales<Element>) scale_columns(scores, view.key_scales, vectors);
+  compute_scores(problem, rows, page, vectors, scratch);
   // A row that sees the whole page takes a way on which the compiler knows so.
   const auto either_way = [&](Index r, const auto& f) {
     if (scratch.visible[r] == all_visible)
@@ -211,39 +167,51 @@ inline Index first_held_page(Index index, KeyRange dropped) {
   return is_dropped ? dropped.end / page_size : index;
 }
 
-/// The attention of a tile over the keys of one split: fills scratch.partial.
+/// A tile attends to a page of which it sees something.
 template <class T, class Source, class Mask, class Score, class Element>
+void sweep_page(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
+                CurrentPage<Element> page, const PageVisibility& seen,
+                const TileScratch<T, Source>& scratch) {
+  if (!seen.edge()) return attend_page(problem, score, tile, {0, tile.count}, page, seen, scratch);
+  page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
+  for (Index begin = 0; begin < tile.count; begin += edge_rows) {
+    const RowRange rows{begin, std::min(begin + edge_rows, tile.count)};
+    const PageVisibility part = summarise(scratch.visible, rows);
+    if (part.any != 0) attend_page(problem, score, tile, rows, page, part, scratch);
+  }
+}
+
+/// The attention of a tile over the keys of one split: fills scratch.partial.
+template <class T, class Source, class Mask, class Score>
 void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
-           KeyRange split, const TileScratch<T, Element>& scratch) {
+           KeyRange split, const TileScratch<T, Source>& scratch) {
+  using Element = typename Source::Element;
+  const Source& source = *problem.source;
   scratch.partial.reset(tile.count);
   const TileKeys keys = tile_keys(problem, tile, split);
-  const auto held_from = [dropped = dropped_keys(*problem.source)](Index index) {
+  const auto held_from = [dropped = dropped_keys(source)](Index index) {
     return first_held_page(index, dropped);
   };
   for (Index index = held_from(keys.some.begin / page_size); index * page_size < keys.some.end;
        index = held_from(index + 1)) {
-    const Index page_begin = index * page_size;
-    const RowRange all_rows{0, tile.count};
-    const PageVisibility seen = find_visible(problem, tile, keys, page_begin, scratch.visible);
+    const Index begin = index * page_size;
+    const PageVisibility seen = find_visible(problem, tile, keys, begin, scratch.visible);
     if (seen.any == 0) continue;
-    CurrentPage<Element> page{
-        problem.source->page(tile.kv_head, index, scratch.page), {}, page_begin, Values::finite};
+    if constexpr (HasOpenPage<Source>) {
+      if (index == source.open_page_index()) {
+        const PageView<T> open = source.open_page(tile.kv_head);
+        sweep_page(problem, score, tile, CurrentPage<T>{open, open, begin, Values::finite}, seen,
+                   scratch);
+        continue;
+      }
+    }
+    const PageView<Element> view = source.page(tile.kv_head, index, scratch.page);
+    CurrentPage<Element> page{view, view, begin, Values::finite};
     // Only a page that lies somewhere can be fetched early; one that is packed cannot.
     const Index following = held_from(index + 1);
-    const Index next = following * page_size < keys.some.end ? following : index;
-    page.next = problem.source->page_scratch() > 0
-                    ? page.view
-                    : problem.source->page(tile.kv_head, next, scratch.page);
-    if (!seen.edge()) {
-      attend_page(problem, score, tile, all_rows, page, seen, scratch);
-      continue;
-    }
-    page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
-    for (Index begin = 0; begin < tile.count; begin += edge_rows) {
-      const RowRange rows{begin, std::min(begin + edge_rows, tile.count)};
-      const PageVisibility part = summarise(scratch.visible, rows);
-      if (part.any != 0) attend_page(problem, score, tile, rows, page, part, scratch);
-    }
+    if (source.page_scratch() == 0 && following * page_size < keys.some.end)
+      page.next = source.page(tile.kv_head, following, scratch.page);
+    sweep_page(problem, score, tile, page, seen, scratch);
   }
 }
 

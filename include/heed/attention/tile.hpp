@@ -12,6 +12,7 @@
 #include "heed/cache/page.hpp"
 #include "heed/policy/mask.hpp"
 #include "heed/simd/packet.hpp"
+#include "heed/simd/walsh_hadamard.hpp"
 #include "heed/softmax/state.hpp"
 
 namespace heed::detail {
@@ -61,6 +62,24 @@ struct Tile {
   Index count;
 };
 
+/// Rows [begin, end) of a tile.
+struct RowRange {
+  Index begin;
+  Index end;
+};
+
+/// How the values of a page are.
+enum class Values { finite, some_not_finite };
+
+/// A page on its way through the kernel.
+template <class Element>
+struct CurrentPage {
+  PageView<Element> view;
+  PageView<Element> next;  ///< the page after it, to be fetched on the way; itself at the end
+  Index begin;             ///< its first key
+  Values values;           ///< a NaN or inf must not reach rows that do not see it
+};
+
 /// A tile's unfinished result: per row a softmax state and a sum of values.
 template <class T>
 struct Partial {
@@ -84,10 +103,27 @@ struct Partial {
   }
 };
 
+/// How wide a tile's rows of queries are: the head, filled up to whole vectors; for keys in two
+/// pieces, each piece.
+template <class Source>
+Index query_width(Index head_dim, Index head_dim_v) {
+  if constexpr (has_rope_apart<Source>)
+    return simd::padded(head_dim_v) + simd::padded(head_dim - head_dim_v);
+  else
+    return simd::padded(head_dim);
+}
+
 /// A task's working memory, carved from one borrowed block.
-template <class T, class Element>
+template <class T, class Source>
 struct TileScratch {
+  using Element = typename Source::Element;
+  /// Whether keys may come with scales that have to be worked into a copy of the queries, or with
+  /// scores of their own.
+  static constexpr bool is_scaled = has_scales<Element>;
+
   T* query;                // [rows, query_stride]
+  T* scaled_query;         // [rows, query_stride], if is_scaled
+  T* more_scores;          // [rows, page_size], likewise
   T* scores;               // [rows, page_size]
   T* carry;                // [rows]
   std::uint64_t* visible;  // [rows]
@@ -114,9 +150,12 @@ struct TileScratch {
               memory_alignment * memory_alignment;
       return memory == nullptr ? nullptr : reinterpret_cast<X*>(memory + at);
     };
-    const Index width = simd::padded(head_dim);
+    const Index width = query_width<Source>(head_dim, head_dim_v);
     const Index width_v = simd::padded(head_dim_v);
     T* const query = part(rows * width, static_cast<T*>(nullptr));
+    const Index scaled_rows = is_scaled ? rows : 0;
+    T* const scaled_query = part(scaled_rows * width, static_cast<T*>(nullptr));
+    T* const more_scores = part(scaled_rows * page_size, static_cast<T*>(nullptr));
     T* const scores = part(rows * page_size, static_cast<T*>(nullptr));
     T* const carry = part(rows, static_cast<T*>(nullptr));
     auto* const visible = part(rows, static_cast<std::uint64_t*>(nullptr));
@@ -126,25 +165,31 @@ struct TileScratch {
       p = {part(rows, static_cast<SoftmaxState<T>*>(nullptr)),
            part(rows * width_v, static_cast<T*>(nullptr)), width_v};
     if (to != nullptr) {
-      to->query = query, to->scores = scores, to->carry = carry, to->visible = visible,
-      to->page = page;
+      to->query = query, to->scaled_query = scaled_query, to->more_scores = more_scores,
+      to->scores = scores, to->carry = carry, to->visible = visible, to->page = page;
       to->query_stride = width, to->partial = partials[0], to->total = partials[1];
     }
     return used;
   }
 };
 
-/// Copies the tile's query rows side by side, zeros behind each.
-template <class T, class Source, class Mask, class Element>
+/// Copies the tile's query rows side by side, zeros behind each piece, rotated if the keys are.
+template <class T, class Source, class Mask>
 void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
-                  const TileScratch<T, Element>& scratch) {
-  const Index width = problem.query.cols;
+                  const TileScratch<T, Source>& scratch) {
+  // Where a row-major key has its latent's end, and may have a gap.
+  const Index first = Source::key_layout == KeyLayout::row_major ? problem.source->head_dim_v()
+                                                                 : problem.query.cols;
+  const Index second = has_rope_apart<Source> ? simd::padded(first) : first;
   for (Index r = 0; r < tile.count; ++r) {
     const Index row = tile.begin + r;
+    const T* const from = problem.query.row(problem.head(tile.kv_head, row), problem.position(row));
     T* const to = scratch.query + r * scratch.query_stride;
-    std::copy_n(problem.query.row(problem.head(tile.kv_head, row), problem.position(row)), width,
-                to);
-    std::fill(to + width, to + scratch.query_stride, T{0});
+    std::copy_n(from, first, to);
+    std::fill(to + first, to + second, T{0});
+    T* const end = std::copy_n(from + first, problem.query.cols - first, to + second);
+    std::fill(end, to + scratch.query_stride, T{0});
+    if constexpr (IsRotated<Source>) simd::rotate_hadamard(to, first);
   }
 }
 
@@ -167,6 +212,7 @@ void finish(const Problem<T, Source, Mask>& problem, const Tile& tile, const Par
       std::fill_n(out, width, T{0});
     else
       for (Index c = 0; c < width; ++c) out[c] = weight * sum[c];
+    if constexpr (IsRotated<Source>) simd::rotate_hadamard(out, width);
     if (problem.lse.data != nullptr) problem.lse(head, q_row) = state.lse();
   }
 }

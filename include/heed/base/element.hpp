@@ -2,17 +2,27 @@
 /// \file
 /// What the elements of a cache may be stored as. Layer 0, public.
 ///
-/// | element  | bytes | what is kept of a number                                              |
-/// | -------- | ----- | --------------------------------------------------------------------- |
-/// | `double` | 8     | all, for checks                                                       |
-/// | `float`  | 4     | all                                                                   |
-/// | `f16`    | 2     | 11 bits; above 65504 it becomes inf                                   |
-/// | `bf16`   | 2     | 8 bits, float's whole range                                           |
-/// | `int8`   | 1     | a 127th of its row's largest, and a float for the row that says which |
+/// | element            | bits | what is kept of a number                                        |
+/// | ------------------ | ---- | --------------------------------------------------------------- |
+/// | `double`           | 64   | all, for checks                                                 |
+/// | `float`            | 32   | all                                                             |
+/// | `f16`              | 16   | 11 bits; above 65504 it becomes inf                             |
+/// | `bf16`             | 16   | 8 bits, float's whole range                                     |
+/// | `int8`             | 8    | a 254th of its row's range                                      |
+/// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |
+/// | `int4`             | 4    | a 15th of those: of the channel's range for keys, else the row's |
+/// | `Rotated<E>`       |      | as E, of rows that were turned by a Walsh-Hadamard transform    |
 ///
-/// A row is one token's key or value of one head, or its latent. The kernel widens elements in
-/// registers and computes in float (double for double); scales multiply scores and probabilities,
-/// never elements.
+/// A row is one token's key or value of one head, or its latent; a channel is one column of the
+/// keys of a head. Keys have channels that outweigh the others, values have not: so keys lose less
+/// with a scale per channel, or after a rotation that spreads such channels over all (and that the
+/// kernel gives queries too, and takes back from the result). The rotated part of a latent stays
+/// bf16 beside int8 and int4.
+///
+/// The kernel widens elements in registers and computes in float (double for double). Scales
+/// multiply queries, scores and probabilities, never elements.
+/// Sources: Liu et al. 2024 (KIVI), arXiv:2402.02750, for channels; Ashkboos et al. 2024 (QuaRot),
+/// arXiv:2404.00456, for the rotation.
 #pragma once
 
 #include <concepts>
@@ -21,23 +31,73 @@
 
 #include <Eigen/Core>
 
+#include "heed/base/index.hpp"
+
 namespace heed {
 
 using f16 = Eigen::half;       ///< IEEE 754 binary16
 using bf16 = Eigen::bfloat16;  ///< the upper half of a float
 using int8 = std::int8_t;
+/// Names the element; two of them share a byte.
+struct int4 {};
+/// Names the element whose keys have a scale and an offset per channel and page.
+template <class E>
+struct PerChannel {};
+/// Names the element whose rows are rotated before they are stored.
+template <class E>
+struct Rotated {};
+
+namespace detail {
+
+template <class E, class... Others>
+concept OneOf = (std::same_as<E, Others> || ...);
+
+template <class E>
+concept Quantized = OneOf<E, int8, int4, PerChannel<int8>>;
+
+template <class E>
+struct WithoutRotation {
+  using Type = E;
+};
+template <Quantized E>
+struct WithoutRotation<Rotated<E>> {
+  using Type = E;
+};
+/// E of Rotated<E>, any other element itself.
+template <class E>
+using Unrotated = typename WithoutRotation<E>::Type;
+
+}  // namespace detail
 
 /// A type that a cache can store.
 template <class E>
-concept StoredElement = std::same_as<E, float> || std::same_as<E, double> || std::same_as<E, f16> ||
-                        std::same_as<E, bf16> || std::same_as<E, int8>;
+concept StoredElement =
+    detail::OneOf<E, float, double, f16, bf16> || detail::Quantized<detail::Unrotated<E>>;
+
+/// Whether elements are whole numbers that have a scale.
+template <StoredElement E>
+inline constexpr bool has_scales = detail::Quantized<detail::Unrotated<E>>;
+
+/// Whether keys have their scales per channel, which takes the whole page: the page being filled is
+/// kept in float meanwhile. (Latents have scales per row.)
+template <StoredElement E>
+inline constexpr bool keys_per_channel =
+    detail::OneOf<detail::Unrotated<E>, int4, PerChannel<int8>>;
+
+template <StoredElement E>
+inline constexpr bool is_rotated = !std::same_as<E, detail::Unrotated<E>>;
+
+/// What the kernel loads of a cache that stores E: int4 comes to it unpacked.
+template <StoredElement E>
+using KernelElement = std::conditional_t<has_scales<E>, int8, E>;
 
 /// What the kernel computes in when a cache stores E, and what is appended to it.
-template <class E>
+template <StoredElement E>
 using ComputeType = std::conditional_t<std::is_same_v<E, double>, double, float>;
 
-/// Whether a row of such elements has a scale.
-template <class E>
-inline constexpr bool has_scales = std::is_same_v<E, int8>;
+/// Bits that an element takes, scales apart.
+template <StoredElement E>
+inline constexpr Index element_bits =
+    std::same_as<detail::Unrotated<E>, int4> ? 4 : 8 * static_cast<Index>(sizeof(KernelElement<E>));
 
 }  // namespace heed

@@ -4,61 +4,120 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <string>
 
 #include "heed/base/element.hpp"
 #include "heed/base/views.hpp"
+#include "heed/simd/nibbles.hpp"
 
 namespace heed::detail {
 
-/// What the elements of a row are multiplied by: of int8, the largest magnitude is 127, and a row
-/// of zeros has the scale 0; other elements stand for themselves.
-template <class Element, class T>
-float row_scale(const T* row, Index width) {
-  if constexpr (!has_scales<Element>) {
-    return 1;
+/// The largest code of a quantized element; the smallest is its negative. Codes of int8 are all
+/// whole numbers between, those of int4 the odd ones.
+template <class Stored>
+inline constexpr float largest_code = std::is_same_v<Stored, int4> ? 15 : 127;
+
+/// The code nearest to x, which is counted in scales.
+template <class Stored>
+int nearest_code(float x) {
+  constexpr float largest = largest_code<Stored>;
+  const float inside = std::clamp(x, -largest, largest);
+  if constexpr (std::is_same_v<Stored, int4>)
+    return 2 * static_cast<int>(std::nearbyint((inside + largest) / 2)) - 15;
+  else
+    return static_cast<int>(std::nearbyint(inside));
+}
+template <class Stored>
+int nearest_code(float x, float scale) {
+  return nearest_code<Stored>(scale == 0 ? 0 : x / scale);
+}
+
+/// What the codes of a row are multiplied by, so that its largest magnitude has the largest code; a
+/// row of zeros has the scale 0.
+template <class Stored>
+float row_scale(const float* row, Index width) {
+  float largest = 0;
+  for (Index c = 0; c < width; ++c) largest = std::max(largest, std::abs(row[c]));
+  return largest / largest_code<Stored>;
+}
+
+/// Bytes of a row of `width` elements; of int4, width is even.
+template <class Stored>
+constexpr Index row_bytes(Index width) {
+  return width * element_bits<Stored> / 8;
+}
+
+/// Stores a row of codes. \param code_of  (column) -> code, for the columns of the padded width
+template <class Stored, class CodeOf>
+void write_codes(std::byte* to, Index padded_width, const CodeOf& code_of) {
+  if constexpr (std::is_same_v<Stored, int4>) {
+    auto* const bytes = reinterpret_cast<std::uint8_t*>(to);
+    const Index half = padded_width / 2;
+    for (Index c = 0; c < half; ++c) bytes[c] = simd::pack_codes(code_of(c), code_of(half + c));
   } else {
-    T largest = 0;
-    for (Index c = 0; c < width; ++c) largest = std::max(largest, std::abs(row[c]));
-    return static_cast<float>(largest) / 127;
+    auto* const codes = reinterpret_cast<int8*>(to);
+    for (Index c = 0; c < padded_width; ++c) codes[c] = static_cast<int8>(code_of(c));
   }
 }
-
-/// Stores a row: element c at to[c * stride].
-template <class Element, class T>
-void encode_row(const T* row, Index width, Element* to, Index stride, float scale) {
-  for (Index c = 0; c < width; ++c)
-    if constexpr (!has_scales<Element>)
-      to[c * stride] = static_cast<Element>(row[c]);
-    else
-      to[c * stride] =
-          scale == 0
-              ? Element{0}
-              : static_cast<Element>(std::clamp(std::nearbyint(row[c] / scale), T{-127}, T{127}));
+/// Stores a row and returns its scale. \param padded_width  to which it is filled up with what is
+/// nearest to 0
+template <class Stored>
+float write_scaled_row(const float* row, Index width, std::byte* to, Index padded_width) {
+  const float scale = row_scale<Stored>(row, width);
+  write_codes<Stored>(to, padded_width,
+                      [&](Index c) { return nearest_code<Stored>(c < width ? row[c] : 0, scale); });
+  return scale;
 }
 
-/// The number that an element of row `row` stands for. \param scales  of all rows, if there are any
-template <class T, class Element>
-T decode(Element element, const float* scales, Index row) {
-  if constexpr (has_scales<Element>)
-    return static_cast<T>(element) * scales[row];
+/// Code `c` of a row that write_codes stored.
+template <class Stored>
+float read_code(const std::byte* row, Index padded_width, Index c) {
+  if constexpr (std::is_same_v<Stored, int4>)
+    return simd::code_at(reinterpret_cast<const std::uint8_t*>(row), padded_width, c);
   else
-    return static_cast<T>(element);
+    return reinterpret_cast<const int8*>(row)[c];
 }
+
+/// What the codes of a channel are multiplied by, and what is added then.
+struct ChannelScale {
+  bf16 scale;
+  bf16 offset;
+
+  /// So that all numbers from `least` to `largest` are in the range of the codes; rounding to bf16
+  /// is made up for here.
+  template <class Stored>
+  static ChannelScale of(float least, float largest) {
+    const float most = static_cast<float>(std::numeric_limits<bf16>::max());
+    const bf16 offset(std::clamp(least / 2 + largest / 2, -most, most));
+    const auto middle = static_cast<float>(offset);
+    const float exact =
+        std::min(std::max(largest - middle, middle - least) / largest_code<Stored>, most);
+    bf16 scale(exact);
+    if (static_cast<float>(scale) < exact)
+      scale =
+          std::bit_cast<bf16>(static_cast<std::uint16_t>(std::bit_cast<std::uint16_t>(scale) + 1));
+    return {scale, offset};
+  }
+};
 
 /// Throws unless all elements of `heads` are finite, which elements with scales must be: the scale
-/// is shared, so that one NaN or inf would spoil a whole row. \param argument  as in "key"
+/// is shared, so that one NaN or inf would spoil others.
+/// \param argument    as in "key"
+/// \param summed      numbers that a rotation adds up, so that their sum must be finite; else 1
 template <class T>
-void require_finite(std::string_view where, std::string_view argument, HeadsView<const T> heads) {
+void require_finite(std::string_view where, std::string_view argument, HeadsView<const T> heads,
+                    Index summed) {
+  const T most = std::numeric_limits<T>::max() / static_cast<T>(summed);
   for (Index head = 0; head < heads.num_heads; ++head)
     for (Index row = 0; row < heads.rows; ++row)
       for (Index c = 0; c < heads.cols; ++c)
-        if (!std::isfinite(heads.row(head, row)[c]))
+        if (!(std::abs(heads.row(head, row)[c]) <= most))
           throw ElementError("heed::" + std::string(where) + ": " + std::string(argument) + "[" +
                              std::to_string(head) + ", " + std::to_string(row) + ", " +
                              std::to_string(c) + "] is " + std::to_string(heads.row(head, row)[c]) +
-                             ", which a cache of int8 cannot store; only finite numbers can be");
+                             ", which a quantized cache cannot store; only finite numbers can be");
 }
 
 }  // namespace heed::detail

@@ -34,19 +34,30 @@ namespace heed {
 struct KvElement {
   Index bits = 16;                ///< of one element
   Index scale_bytes_per_row = 0;  ///< the scales of a quantised row; float types have none
+  /// The scales of a channel of keys in a page, where they take the place of their rows' scales.
+  std::optional<Index> scale_bytes_per_channel{};
+  std::optional<Index> rope_bits{};  ///< of the rotated part of a latent, if it is stored apart
 
   /// Bytes of a row of `width` elements; a last byte that is not full counts whole.
   constexpr Index row_bytes(Index width) const {
     return (width * bits + 7) / 8 + scale_bytes_per_row;
   }
+  /// The same of a key of a head.
+  constexpr Index key_bytes(Index width) const {
+    if (!scale_bytes_per_channel) return row_bytes(width);
+    return (width * bits + 7) / 8 + (width * *scale_bytes_per_channel + page_size - 1) / page_size;
+  }
 
   friend constexpr bool operator==(const KvElement&, const KvElement&) = default;
 };
 
-/// How a KvCache stores elements of a type: kv_element<float>, kv_element<bf16>, kv_element<int8>.
+/// How a KvCache stores elements of a type: kv_element<float>, kv_element<bf16>, kv_element<int4>.
 template <StoredElement E>
-inline constexpr KvElement kv_element{.bits = 8 * static_cast<Index>(sizeof(E)),
-                                      .scale_bytes_per_row = has_scales<E> ? 4 : 0};
+inline constexpr KvElement kv_element{
+    .bits = element_bits<E>,
+    .scale_bytes_per_row = has_scales<E> ? 4 : 0,
+    .scale_bytes_per_channel = keys_per_channel<E> ? std::optional<Index>(4) : std::nullopt,
+    .rope_bits = has_scales<E> ? std::optional<Index>(16) : std::nullopt};
 
 /// Bytes that one token takes in one layer of MHA, GQA or MQA: a key and a value per key/value
 /// head. Every field of the shape but model_dim and num_heads must be known.
@@ -54,7 +65,7 @@ inline constexpr KvElement kv_element{.bits = 8 * static_cast<Index>(sizeof(E)),
 /// Source: Shazeer 2019, arXiv:1911.02150, section 3; Ainslie et al. 2023, arXiv:2305.13245.
 constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& element) {
   return shape.num_kv_heads *
-         (element.row_bytes(shape.head_dim) + element.row_bytes(shape.head_dim_v));
+         (element.key_bytes(shape.head_dim) + element.row_bytes(shape.head_dim_v));
 }
 
 /// Bytes that one token takes in one layer of MLA: the latent and the rotated key that all heads
@@ -62,7 +73,8 @@ constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& e
 ///
 /// Source: DeepSeek-V2 2024, arXiv:2405.04434, section 2.1.4 and table 1.
 constexpr Index kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
-  return element.row_bytes(shape.latent_dim + shape.rope_dim);
+  if (!element.rope_bits) return element.row_bytes(shape.latent_dim + shape.rope_dim);
+  return element.row_bytes(shape.latent_dim) + (shape.rope_dim * *element.rope_bits + 7) / 8;
 }
 
 /// Bytes that one token takes in one layer of MLA if the keys and values made from the latent are
@@ -70,7 +82,7 @@ constexpr Index kv_bytes_per_token(const LatentShape& shape, const KvElement& el
 /// each head's key carries its own copy of the rotated part.
 constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
   return shape.num_heads *
-         (element.row_bytes(shape.head_dim()) + element.row_bytes(shape.head_dim_v));
+         (element.key_bytes(shape.head_dim()) + element.row_bytes(shape.head_dim_v));
 }
 
 /// Layers of a model that cache alike. A model with windows on some of its layers is a list of two.

@@ -13,13 +13,14 @@
 #include "heed/base/views.hpp"
 #include "heed/cache/page_pool.hpp"
 #include "heed/cache/page_table.hpp"
+#include "heed/cache/staging.hpp"
 
 namespace heed {
 
 /// Keys and values of one sequence, or latents; a PageSource, so `attend` and the layers read it.
 ///
 /// \tparam Entry    what a token leaves behind: FullKv<...> or LatentKv<...>
-/// \tparam Element  what it is stored as: float, double, f16, bf16 or int8 (base/element.hpp)
+/// \tparam Stored   what its elements are stored as: float, bf16, int8, int4 ... (base/element.hpp)
 ///
 /// | made as                           | memory                                                  |
 /// | --------------------------------- | ------------------------------------------------------- |
@@ -30,32 +31,39 @@ namespace heed {
 /// After that, nothing allocates but `fork`. Whatever throws leaves the cache as it was. Readers
 /// may share a cache; who changes it must be alone with it, though not with its pool. Copies are
 /// explicit: `fork`. A cache that was moved from has room for nothing.
-template <class Entry, class Element_ = float>
+template <class Entry, class Stored = float>
 class KvCache {
+  static_assert(
+      StoredElement<Stored>,
+      "heed: the cache's elements must be float, double, heed::f16, heed::bf16, heed::int8, "
+      "heed::int4, heed::PerChannel<heed::int8> or heed::Rotated<...> of the last three.");
+  using Layout = detail::PageLayout<Entry, Stored>;
+  static constexpr bool has_open_page = detail::Staging<Entry, Stored>::has_open_page;
+
  public:
-  using Element = Element_;
-  static_assert(StoredElement<Element>,
-                "heed: the cache's elements must be float, double, heed::f16, heed::bf16 or "
-                "heed::int8.");
+  /// What the kernel reads.
+  using Element = KernelElement<Stored>;
   /// What is appended and read back: double for double, float for all others.
-  using T = ComputeType<Element>;
+  using T = ComputeType<Stored>;
   static constexpr KeyLayout key_layout = Entry::key_layout;
+  static constexpr RowRotation row_rotation =
+      is_rotated<Stored> ? RowRotation::walsh_hadamard : RowRotation::none;
 
   /// An empty cache with room for `capacity` tokens; with a window, for so many at a time.
   /// \throws ShapeError if the entry's sizes are not all known and positive.
   explicit KvCache(Index capacity, Entry entry = {}, std::optional<CacheWindow> window = {})
-      : layout_(entry),
-        table_(own_store(layout_, capacity, window), Placement::own, capacity, window) {}
+      : KvCache(Layout(checked(entry, capacity, window)), capacity, window) {}
   /// An empty cache of at most `capacity` tokens, in pages of the pool.
-  explicit KvCache(const PagePool<Entry, Element>& pool, Index capacity,
+  explicit KvCache(const PagePool<Entry, Stored>& pool, Index capacity,
                    std::optional<CacheWindow> window = {})
-      : layout_(pool.entry()),
-        table_(checked(pool.store(), capacity, window), Placement::pooled, capacity, window) {}
+      : KvCache(Layout(checked(pool.entry(), capacity, window)),
+                detail::PageTable(pool.store(), Placement::pooled, capacity, window)) {}
 
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
   /// \param value  [num_kv_heads, count, head_dim_v]
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf among int8
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where elements
+  /// have scales
   void append(HeadsView<const T> key, HeadsView<const T> value)
     requires(!detail::is_latent<Entry>)
   {
@@ -69,7 +77,8 @@ class KvCache {
   }
   /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim],
   /// rotated
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf among int8
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where elements
+  /// have scales
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires detail::is_latent<Entry>
   {
@@ -91,9 +100,16 @@ class KvCache {
 
   /// Forgets all tokens but the first `seqlen`: a rejected speculation.
   /// \throws ShapeError if there are not so many, or if a window has let go what these would see.
-  void truncate(Index seqlen) { table_.truncate(seqlen); }
+  void truncate(Index seqlen) {
+    const Index before = this->seqlen();
+    table_.truncate(seqlen);
+    if (seqlen / page_size < before / page_size) reopen();
+  }
   /// Forgets all tokens. Own memory is kept, a pool's pages go back.
-  void clear() noexcept { table_.clear(); }
+  void clear() noexcept {
+    table_.clear();
+    staging_.forget();
+  }
 
   /// A cache of the same tokens that goes its own way from here: beam search, or conversations with
   /// a common beginning. A pool's pages are shared until one of both appends to the last of them;
@@ -102,32 +118,36 @@ class KvCache {
   KvCache fork() const {
     if (table_.store() == nullptr)
       throw StateError("heed::KvCache::fork: the cache was moved from");
-    return KvCache(layout_, table_.fork());
+    KvCache copy(layout_, table_.fork());
+    copy.staging_.copy(staging_);
+    return copy;
   }
   /// Forgets what it holds and shares the first `seqlen` tokens of another cache of its pool.
   /// \throws StateError if the two have no pool in common, ShapeError if the source has not so many
   /// tokens or has let some of them go, CapacityError
   void assign_prefix(const KvCache& source, Index seqlen) {
+    if (this == &source) return truncate(seqlen);
     table_.assign_prefix(source.table_, seqlen);
+    staging_.copy(source.staging_);
+    if (seqlen / page_size < source.seqlen() / page_size) reopen();
   }
 
   /// Bytes of pages: of a cache with memory of its own, whole pages for the capacity; of one in a
-  /// pool, the pages it holds, shared ones included. Rows are padded to 16 elements.
+  /// pool, the pages it holds, shared ones included. Rows are padded to 16 elements. Keys that have
+  /// scales per channel add the page that is being filled.
   std::size_t bytes() const noexcept {
     if (table_.store() == nullptr) return 0;
     const Index pages =
         table_.placement() == Placement::own ? table_.store()->num_pages() : table_.held_pages();
-    return static_cast<std::size_t>(pages * layout_.page_bytes());
+    return static_cast<std::size_t>(pages * layout_.page_bytes() + staging_.bytes());
   }
   /// Bytes of what says which pages these are: 4 a page of the capacity, and 8 more for memory of
   /// its own.
   std::size_t table_bytes() const noexcept { return table_.bytes(); }
-  /// Bytes a token takes by the formula: 2 num_kv_heads head_dim, or latent_dim + rope_dim,
-  /// elements, and the scales of its rows.
+  /// Bytes a token takes by the formula: those of 2 num_kv_heads head_dim elements, or of
+  /// latent_dim + rope_dim, and of their scales. The same as kv_bytes_per_token.
   std::size_t bytes_per_token() const noexcept {
-    return static_cast<std::size_t>(entry().elements_per_token()) * sizeof(Element) +
-           (has_scales<Element> ? static_cast<std::size_t>(entry().rows_per_token()) : 0) *
-               sizeof(float);
+    return static_cast<std::size_t>(layout_.token_bytes());
   }
 
   /// Copies the keys of a head back, zeros for tokens that were dropped.
@@ -135,14 +155,23 @@ class KvCache {
   void read_key(Index kv_head, RowsView<T> out) const
     requires(!detail::is_latent<Entry>)
   {
-    read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, head_dim(), out,
-         [](const PageView<Element>& page, Index slot, Index c) { return key_at(page, slot, c); });
+    read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, out, head_dim(), head_dim(),
+         [&](Index page, Index slot, Index c) {
+           if constexpr (has_open_page)
+             if (page == open_page_index()) return staging_.open_page().key(kv_head, slot, c);
+           return layout_.key(table_.data(page), kv_head, slot, c);
+         });
   }
   /// Likewise the values. \param out  [seqlen, head_dim_v], overwritten
   void read_value(Index kv_head, RowsView<T> out) const
     requires(!detail::is_latent<Entry>)
   {
-    read("KvCache::read_value", "out [seqlen, head_dim_v]", kv_head, head_dim_v(), out, value_at);
+    read("KvCache::read_value", "out [seqlen, head_dim_v]", kv_head, out, head_dim_v(),
+         head_dim_v(), [&](Index page, Index slot, Index c) {
+           if constexpr (has_open_page)
+             if (page == open_page_index()) return staging_.open_page().value(kv_head, slot, c);
+           return layout_.value(table_.data(page), kv_head, slot, c);
+         });
   }
   /// Likewise the latents. \param c_kv  [seqlen, latent_dim]; \param k_rope  [seqlen, rope_dim]
   void read_latent(RowsView<T> c_kv, RowsView<T> k_rope) const
@@ -150,12 +179,12 @@ class KvCache {
   {
     detail::require_shape("KvCache::read_latent", "k_rope [seqlen, rope_dim]",
                           {k_rope.rows, k_rope.cols}, {seqlen(), entry().rope_dim});
-    read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, entry().latent_dim, c_kv,
-         value_at);
-    read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, entry().rope_dim, k_rope,
-         [this](const PageView<Element>& page, Index slot, Index c) {
-           return value_at(page, slot, entry().latent_dim + c);
+    read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, c_kv, entry().latent_dim,
+         entry().latent_dim, [&](Index page, Index slot, Index c) {
+           return layout_.latent(table_.data(page), slot, c);
          });
+    read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, k_rope, entry().rope_dim, 0,
+         [&](Index page, Index slot, Index c) { return layout_.rope(table_.data(page), slot, c); });
   }
 
   // A source of pages (cache/page.hpp).
@@ -174,67 +203,77 @@ class KvCache {
     else
       return entry().head_dim_v;
   }
-  Index page_scratch() const noexcept { return 0; }
-  PageView<Element> page(Index kv_head, Index page, Element*) const noexcept {
-    return layout_.view(table_.data(page), kv_head);
+  Index page_scratch() const noexcept { return layout_.page_scratch(); }
+  PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
+    return layout_.view(table_.data(page), kv_head, scratch);
+  }
+  /// Of keys that have scales per channel: the page that is being filled, or the next one.
+  Index open_page_index() const noexcept
+    requires has_open_page
+  {
+    return seqlen() / page_size;
+  }
+  PageView<float> open_page(Index kv_head) const noexcept
+    requires has_open_page
+  {
+    return staging_.open_page().view(kv_head);
   }
 
  private:
   using Placement = detail::Placement;
-  using Layout = detail::PageLayout<Entry, Element>;
 
   KvCache(const Layout& layout, detail::PageTable table)
-      : layout_(layout), table_(std::move(table)) {}
+      : layout_(layout), table_(std::move(table)), staging_(layout.entry()) {}
+  /// With memory of its own.
+  KvCache(const Layout& layout, Index capacity, const std::optional<CacheWindow>& window)
+      : KvCache(layout,
+                detail::PageTable(std::make_shared<detail::PageStore>(
+                                      detail::PageTable::page_count(capacity), layout.page_bytes()),
+                                  Placement::own, capacity, window)) {}
 
-  static std::shared_ptr<detail::PageStore> checked(std::shared_ptr<detail::PageStore> store,
-                                                    Index capacity,
-                                                    const std::optional<CacheWindow>& window) {
+  static const Entry& checked(const Entry& entry, Index capacity,
+                              const std::optional<CacheWindow>& window) {
+    entry.check("KvCache");
     detail::require(capacity >= 0, "KvCache", "capacity must not be negative");
     if (window) window->check("KvCache");
-    return store;
-  }
-  static std::shared_ptr<detail::PageStore> own_store(const Layout& layout, Index capacity,
-                                                      const std::optional<CacheWindow>& window) {
-    layout.entry().check("KvCache");
-    checked(nullptr, capacity, window);
-    return std::make_shared<detail::PageStore>(detail::PageTable::page_count(capacity),
-                                               layout.page_bytes());
-  }
-
-  static T key_at(const PageView<Element>& page, Index slot, Index c) {
-    return detail::decode<T>(page.keys[c * page.key_stride + slot], page.key_scales, slot);
-  }
-  static T value_at(const PageView<Element>& page, Index slot, Index c) {
-    return detail::decode<T>(page.values[slot * page.value_stride + c], page.value_scales, slot);
+    return entry;
   }
 
   void append_rows(HeadsView<const T> first, std::string_view first_name, HeadsView<const T> second,
                    std::string_view second_name) {
     require_room(first.rows);
-    if constexpr (has_scales<Element>) {
-      detail::require_finite("KvCache::append", first_name, first);
-      detail::require_finite("KvCache::append", second_name, second);
-    }
+    staging_.require_storable(first_name, first);
+    staging_.require_storable(second_name, second);
     const Index begin = seqlen();
     table_.extend(first.rows);
     for (Index done = 0; done < first.rows;) {
-      const Index slot = (begin + done) % page_size;
+      const Index index = (begin + done) / page_size, slot = (begin + done) % page_size;
       const Index count = std::min(page_size - slot, first.rows - done);
-      std::byte* const page = table_.data((begin + done) / page_size);
+      std::byte* const page = table_.data(index);
       // Whole pages are read, so one that is begun starts as zeros; who writes it also touches it
       // first.
       if (slot == 0) std::fill_n(page, layout_.page_bytes(), std::byte{0});
       for (Index head = 0; head < num_kv_heads(); ++head)
-        entry().write(layout_.elements(page, head), layout_.scales(page, head), slot,
-                      first.head(head).middle_rows(done, count),
-                      second.head(head).middle_rows(done, count));
+        staging_.write(layout_, page, head, slot, first.head(head).middle_rows(done, count),
+                       second.head(head).middle_rows(done, count));
+      if (slot + count == page_size) staging_.filled(index, begin / page_size);
       done += count;
     }
   }
+  /// The sequence ends elsewhere than it did: its last page may be one that was stored.
+  void reopen() {
+    const Index index = seqlen() / page_size, tokens = seqlen() % page_size;
+    if (tokens > 0)
+      staging_.reopen(layout_, table_.data(index), index, tokens);
+    else
+      staging_.forget();
+  }
 
+  /// \param rotated  columns of a row that were rotated, if elements are: all or none
+  /// \param at       (page, slot, column) -> what is stored
   template <class At>
-  void read(std::string_view where, std::string_view name, Index kv_head, Index width,
-            RowsView<T> out, const At& at) const {
+  void read(std::string_view where, std::string_view name, Index kv_head, RowsView<T> out,
+            Index width, [[maybe_unused]] Index rotated, const At& at) const {
     detail::require_shape(where, name, {out.rows, out.cols}, {seqlen(), width});
     detail::require(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head is out of range");
     const auto [dropped_begin, dropped_end] = dropped();
@@ -243,13 +282,14 @@ class KvCache {
         std::fill_n(out.row(token), width, T{0});
         continue;
       }
-      const PageView<Element> view = page(kv_head, token / page_size, nullptr);
-      for (Index c = 0; c < width; ++c) out(token, c) = at(view, token % page_size, c);
+      for (Index c = 0; c < width; ++c) out(token, c) = at(token / page_size, token % page_size, c);
+      if constexpr (is_rotated<Stored>) simd::rotate_hadamard(out.row(token), rotated);
     }
   }
 
   Layout layout_;
   detail::PageTable table_;
+  [[no_unique_address]] detail::Staging<Entry, Stored> staging_;
 };
 
 }  // namespace heed

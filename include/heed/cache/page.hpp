@@ -6,6 +6,7 @@
 
 #include <concepts>
 
+#include "heed/base/element.hpp"
 #include "heed/base/index.hpp"
 #include "heed/policy/mask.hpp"  // KeyRange
 
@@ -23,15 +24,28 @@ enum class KeyLayout {
 /// Every row of values, and of row-major keys, may be read up to the next multiple of
 /// simd::row_padding; what row-major keys hold there is 0. Tokens beyond the sequence's end may
 /// hold any value.
+///
+/// Elements that are int8 are codes. What they stand for is told by scales, of which keys have
+/// those of tokens or those of channels:
+///
+///     key [token, c]    = code * key_scales[token], or
+///                         code * channel_scales[c] + channel_offsets[c]
+///     value [token, c]  = code * value_scales[token]
+///
+/// Row-major keys of int8 are the latents alone, head_dim_v wide; the rest of a key is in
+/// rope_keys.
 template <class Element>
 struct PageView {
   const Element* keys;    ///< [head_dim, key_stride = page_size], or [page_size, key_stride]
   Index key_stride;       ///< elements from one row of `keys` to the next
   const Element* values;  ///< [page_size, head_dim_v]
   Index value_stride;     ///< elements from one token's values to the next
-  const float* key_scales = nullptr;    ///< [page_size], what each token's key is multiplied by, if
-                                        ///< elements have scales
-  const float* value_scales = nullptr;  ///< [page_size], likewise for its values
+  const float* key_scales = nullptr;      ///< [page_size]
+  const bf16* channel_scales = nullptr;   ///< [head_dim]
+  const bf16* channel_offsets = nullptr;  ///< [head_dim]
+  const float* value_scales = nullptr;    ///< [page_size]
+  const bf16* rope_keys = nullptr;        ///< [page_size, rope_stride], zeros behind the rope_dim
+  Index rope_stride = 0;
 };
 
 /// What a source may have beside: keys that it no longer holds. They are hidden from every query,
@@ -39,6 +53,19 @@ struct PageView {
 template <class S>
 concept HasDroppedKeys = requires(const S& source) {
   { source.dropped() } noexcept -> std::same_as<KeyRange>;
+};
+
+/// Likewise: the last page is not as the others, since it is still being filled, but in T.
+template <class S>
+concept HasOpenPage = requires(const S& source, Index kv_head) {
+  { source.open_page_index() } -> std::same_as<Index>;
+  { source.open_page(kv_head) } -> std::same_as<PageView<ComputeType<typename S::Element>>>;
+};
+
+/// Likewise: what a source's keys and values were multiplied by. `none` if it does not say.
+enum class RowRotation {
+  none,
+  walsh_hadamard,  ///< keys of a transposed page and values each as a row, of a latent the latent
 };
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from
@@ -57,4 +84,15 @@ concept PageSource =
       { source.page(kv_head, page, scratch) } -> std::same_as<PageView<typename S::Element>>;
     };
 
+namespace detail {
+
+template <class S>
+concept IsRotated = requires { requires S::row_rotation == RowRotation::walsh_hadamard; };
+
+/// Whether keys come in two pieces, the latent and the rotated part.
+template <class S>
+inline constexpr bool has_rope_apart =
+    S::key_layout == KeyLayout::row_major && std::same_as<typename S::Element, int8>;
+
+}  // namespace detail
 }  // namespace heed

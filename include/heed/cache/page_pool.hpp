@@ -5,7 +5,6 @@
 
 #include <memory>
 
-#include "heed/cache/kv_entry.hpp"
 #include "heed/cache/page_layout.hpp"
 #include "heed/cache/page_store.hpp"
 
@@ -23,7 +22,7 @@ namespace heed {
 /// A pool and its copies are one; its memory lives as long as the last of them or of their caches.
 /// Threads may use a pool at the same time.
 /// Source: Kwon et al. 2023 (PagedAttention), arXiv:2309.06180.
-template <class Entry, class Element = float>
+template <class Entry, StoredElement Element = float>
 class PagePool {
  public:
   /// All memory is taken here, none later.

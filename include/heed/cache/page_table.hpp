@@ -170,7 +170,6 @@ class PageTable {
       return "cannot share " + std::to_string(seqlen) + " of " + std::to_string(source.seqlen_) +
              " tokens";
     });
-    if (this == &source) return truncate(seqlen);
     require(source.dropped_.end <= source.dropped_.begin || seqlen <= source.dropped_.begin, where,
             [&] {
               return "tokens from " + std::to_string(source.dropped_.begin) +

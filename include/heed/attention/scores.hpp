@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The scores of a page, of whatever elements its keys are. Layer 5, detail.
+///
+/// | keys                            | score                                                      |
+/// | ------------------------------- | ---------------------------------------------------------- |
+/// | not scaled                      | query . key                                                |
+/// | a scale per token               | (query . codes) * scale                                    |
+/// | a scale and offset per channel  | (query * scales) . codes + query . offsets                 |
+/// | a latent with a scale, and rope | (query . codes) * scale + query of rope . rope             |
+#pragma once
+
+#include "heed/attention/tile.hpp"
+#include "heed/simd/dot_product.hpp"
+#include "heed/softmax/scaled_softmax.hpp"  // VectorRange
+
+namespace heed::detail {
+
+/// row[key] *= scales[key] in every row: how scaled elements come to their size.
+template <class T>
+void scale_columns(RowsView<T> rows, const float* scales, VectorRange vectors) {
+  constexpr Index n = simd::lanes<T>;
+  for (Index v = vectors.begin; v < vectors.end; ++v) {
+    const auto scale = simd::load_as<T>(scales + v * n);
+    for (Index r = 0; r < rows.rows; ++r)
+      simd::store(rows.row(r) + v * n, simd::mul(simd::load(rows.row(r) + v * n), scale));
+  }
+}
+
+/// row[key] += what, in one row.
+template <class T>
+void add_to_all(T* row, VectorRange vectors, T what) {
+  constexpr Index n = simd::lanes<T>;
+  for (Index v = vectors.begin; v < vectors.end; ++v)
+    simd::store(row + v * n, simd::add(simd::load(row + v * n), simd::broadcast(what)));
+}
+
+/// Works the scales of a page's channels into the queries of some rows.
+/// \returns what the offsets add to the scores is in scratch.more_scores[row * page_size]
+template <class T, class Source, class Element>
+RowsView<const T> scale_queries(const TileScratch<T, Source>& scratch, RowsView<const T> query,
+                                RowRange rows, const PageView<Element>& page) {
+  constexpr Index n = simd::lanes<T>;
+  const RowsView<T> scaled(scratch.scaled_query + rows.begin * scratch.query_stride, query.rows,
+                           query.cols, scratch.query_stride);
+  const Index whole = query.cols / n * n;
+  for (Index r = 0; r < query.rows; ++r) {
+    auto sum = simd::broadcast(T{0});
+    for (Index c = 0; c < whole; c += n) {
+      const auto q = simd::load(query.row(r) + c);
+      sum = simd::mul_add(q, simd::load_as<T>(page.channel_offsets + c), sum);
+      simd::store(scaled.row(r) + c, simd::mul(q, simd::load_as<T>(page.channel_scales + c)));
+    }
+    T offset = simd::sum_lanes(sum);
+    for (Index c = whole; c < query.cols; ++c) {
+      offset += query(r, c) * static_cast<T>(page.channel_offsets[c]);
+      scaled(r, c) = query(r, c) * static_cast<T>(page.channel_scales[c]);
+    }
+    scratch.more_scores[(rows.begin + r) * page_size] = offset;
+  }
+  return scaled;
+}
+
+/// Query . key, for some rows of a tile and the tokens in `vectors`. Fills scratch.scores.
+template <class T, class Source, class Mask, class Element>
+void compute_scores(const Problem<T, Source, Mask>& problem, RowRange rows,
+                    const CurrentPage<Element>& page, VectorRange vectors,
+                    const TileScratch<T, Source>& scratch) {
+  constexpr Index n = simd::lanes<T>;
+  const PageView<Element>& view = page.view;
+  const Index first = vectors.begin * n, width = (vectors.end - vectors.begin) * n;
+  const RowsView<const T> query(scratch.query + rows.begin * scratch.query_stride,
+                                rows.end - rows.begin, scratch.query_stride);
+  const RowsView<T> scores(scratch.scores + rows.begin * page_size, query.rows, page_size);
+  if constexpr (Source::key_layout == KeyLayout::transposed) {
+    const auto product = [&](RowsView<const T> left) {
+      simd::product<T, Element>(left, {view.keys + first, left.cols, width, view.key_stride},
+                                scores.middle_cols(first, width), page.next.keys + first);
+    };
+    const RowsView<const T> head = query.middle_cols(0, problem.source->head_dim());
+    if constexpr (has_scales<Element>) {
+      if (view.channel_scales != nullptr) {
+        product(scale_queries(scratch, head, rows, view));
+        for (Index r = rows.begin; r < rows.end; ++r)
+          add_to_all(scratch.scores + r * page_size, vectors, scratch.more_scores[r * page_size]);
+        return;
+      }
+    }
+    product(head);
+    if constexpr (has_scales<Element>) scale_columns(scores, view.key_scales, vectors);
+  } else if constexpr (has_scales<Element>) {
+    const Index latent = simd::padded(problem.source->head_dim_v());
+    const RowsView<T> rope_scores(scratch.more_scores + rows.begin * page_size, query.rows,
+                                  page_size);
+    simd::dot_product<T, Element>(
+        query.middle_cols(0, latent),
+        {view.keys + first * view.key_stride, width, latent, view.key_stride},
+        scores.middle_cols(first, width));
+    scale_columns(scores, view.key_scales, vectors);
+    if (view.rope_stride == 0) return;
+    simd::dot_product<T, bf16>(
+        query.middle_cols(latent, view.rope_stride),
+        {view.rope_keys + first * view.rope_stride, width, view.rope_stride, view.rope_stride},
+        rope_scores.middle_cols(first, width));
+    for (Index r = 0; r < query.rows; ++r)
+      for (Index v = vectors.begin; v < vectors.end; ++v)
+        simd::store(scores.row(r) + v * n, simd::add(simd::load(scores.row(r) + v * n),
+                                                     simd::load(rope_scores.row(r) + v * n)));
+  } else {
+    simd::dot_product<T, Element>(
+        query, {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
+        scores.middle_cols(first, width));
+  }
+}
+
+}  // namespace heed::detail

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Where keys and values lie in a page, and how they get there. Layer 4, detail.
+#pragma once
+
+#include "heed/cache/codec.hpp"
+#include "heed/cache/page.hpp"
+#include "heed/cache/page_parts.hpp"
+#include "heed/simd/packet.hpp"
+#include "heed/simd/transpose.hpp"
+
+namespace heed::detail {
+
+/// Of each head, one after another:
+///
+///     keys          [head_dim, page_size]
+///     values        [page_size, head_dim_v padded]
+///     key scales    [page_size] float; per channel [head_dim] bf16, and as many offsets
+///     value scales  [page_size] float                      (scales only if elements have them)
+///
+/// \tparam Stored  without rotation
+template <class Entry, class Stored>
+class FullPage {
+ public:
+  using Element = KernelElement<Stored>;
+  using T = ComputeType<Stored>;
+
+  explicit FullPage(const Entry& entry) : entry_(entry) {
+    PageParts parts;
+    keys_ = parts.take(entry.head_dim * key_row_bytes);
+    values_ = parts.take(page_size * value_row_bytes());
+    if constexpr (has_scales<Stored>) {
+      key_scales_ = parts.take(keys_per_channel<Stored> ? entry.head_dim * Index{sizeof(bf16)}
+                                                        : page_size * Index{sizeof(float)});
+      if constexpr (keys_per_channel<Stored>)
+        key_offsets_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
+      value_scales_ = parts.take(page_size * Index{sizeof(float)});
+    }
+    head_bytes_ = parts.bytes();
+  }
+
+  const Entry& entry() const noexcept { return entry_; }
+  /// Bytes of a page, all heads.
+  Index page_bytes() const noexcept { return entry_.num_kv_heads * head_bytes_; }
+  /// Bytes that one token adds, without padding; of what a page has once, its 64th part.
+  Index token_bytes() const noexcept {
+    const Index key = (entry_.head_dim * element_bits<Stored> + 7) / 8;
+    const Index value = (entry_.head_dim_v * element_bits<Stored> + 7) / 8;
+    const Index channels = (entry_.head_dim * 2 * Index{sizeof(bf16)} + page_size - 1) / page_size;
+    if constexpr (!has_scales<Stored>) return entry_.num_kv_heads * (key + value);
+    return entry_.num_kv_heads * (key + value + Index{sizeof(float)} +
+                                  (keys_per_channel<Stored> ? channels : Index{sizeof(float)}));
+  }
+  /// Elements that `view` unpacks to.
+  Index page_scratch() const noexcept {
+    return is_packed ? page_size * (entry_.head_dim + width_v()) : 0;
+  }
+
+  PageView<Element> view(const std::byte* page, Index kv_head, Element* scratch) const noexcept {
+    const std::byte* const head = page + kv_head * head_bytes_;
+    PageView<Element> view{.keys = reinterpret_cast<const Element*>(head + keys_),
+                           .key_stride = page_size,
+                           .values = reinterpret_cast<const Element*>(head + values_),
+                           .value_stride = width_v()};
+    if constexpr (is_packed) {
+      Element* const values = scratch + page_size * entry_.head_dim;
+      const auto* const bytes = reinterpret_cast<const std::uint8_t*>(head);
+      simd::unpack_codes(bytes + keys_, entry_.head_dim, page_size, scratch);
+      simd::unpack_codes(bytes + values_, page_size, width_v(), values);
+      view.keys = scratch, view.values = values;
+    }
+    if constexpr (has_scales<Stored>) view.value_scales = floats(head + value_scales_);
+    if constexpr (keys_per_channel<Stored>) {
+      view.channel_scales = reinterpret_cast<const bf16*>(head + key_scales_);
+      view.channel_offsets = reinterpret_cast<const bf16*>(head + key_offsets_);
+    } else if constexpr (has_scales<Stored>) {
+      view.key_scales = floats(head + key_scales_);
+    }
+    return view;
+  }
+
+  /// Writes tokens of a head from `slot` on: key [count, head_dim], value [count, head_dim_v].
+  void write(std::byte* page, Index kv_head, Index slot, RowsView<const T> key,
+             RowsView<const T> value) const
+    requires(!keys_per_channel<Stored>)
+  {
+    std::byte* const head = page + kv_head * head_bytes_;
+    auto* const keys = reinterpret_cast<Element*>(head + keys_) + slot;
+    if constexpr (std::is_same_v<Element, T>) simd::transpose(key, keys, page_size);
+    for (Index r = 0; r < key.rows; ++r) {
+      if constexpr (has_scales<Stored>) {
+        const float scale = row_scale<Stored>(key.row(r), key.cols);
+        for (Index c = 0; c < key.cols; ++c)
+          keys[c * page_size + r] = static_cast<int8>(nearest_code<Stored>(key(r, c), scale));
+        floats(head + key_scales_)[slot + r] = scale;
+        write_value(head, slot + r, value.row(r));
+      } else {
+        if constexpr (!std::is_same_v<Element, T>)
+          for (Index c = 0; c < key.cols; ++c)
+            keys[c * page_size + r] = static_cast<Element>(key(r, c));
+        auto* const to = reinterpret_cast<Element*>(head + values_) + (slot + r) * width_v();
+        for (Index c = 0; c < value.cols; ++c) to[c] = static_cast<Element>(value(r, c));
+      }
+    }
+  }
+
+  /// Writes a head of a whole page, which was collected in float.
+  void write_page(std::byte* page, Index kv_head, const PageView<T>& whole) const
+    requires keys_per_channel<Stored>
+  {
+    std::byte* const head = page + kv_head * head_bytes_;
+    for (Index c = 0; c < entry_.head_dim; ++c) {
+      const T* const channel = whole.keys + c * whole.key_stride;
+      const auto [least, largest] = std::minmax_element(channel, channel + page_size);
+      const auto [scale, offset] = ChannelScale::of<Unchannelled>(*least, *largest);
+      reinterpret_cast<bf16*>(head + key_scales_)[c] = scale;
+      reinterpret_cast<bf16*>(head + key_offsets_)[c] = offset;
+      write_codes<Unchannelled>(head + keys_ + c * key_row_bytes, page_size, [&](Index token) {
+        return nearest_code<Unchannelled>(channel[token] - static_cast<float>(offset),
+                                          static_cast<float>(scale));
+      });
+    }
+    for (Index token = 0; token < page_size; ++token)
+      write_value(head, token, whole.values + token * whole.value_stride);
+  }
+
+  T key(const std::byte* page, Index kv_head, Index slot, Index c) const noexcept {
+    const std::byte* const head = page + kv_head * head_bytes_;
+    const std::byte* const row = head + keys_ + c * key_row_bytes;
+    if constexpr (keys_per_channel<Stored>)
+      return read_code<Unchannelled>(row, page_size, slot) *
+                 static_cast<float>(reinterpret_cast<const bf16*>(head + key_scales_)[c]) +
+             static_cast<float>(reinterpret_cast<const bf16*>(head + key_offsets_)[c]);
+    else if constexpr (has_scales<Stored>)
+      return read_code<Unchannelled>(row, page_size, slot) * floats(head + key_scales_)[slot];
+    else
+      return static_cast<T>(*key_place(page, kv_head, slot, c));
+  }
+  T value(const std::byte* page, Index kv_head, Index slot, Index c) const noexcept {
+    const std::byte* const head = page + kv_head * head_bytes_;
+    const std::byte* const row = head + values_ + slot * value_row_bytes();
+    if constexpr (has_scales<Stored>)
+      return read_code<Unchannelled>(row, width_v(), c) * floats(head + value_scales_)[slot];
+    else
+      return static_cast<T>(*value_place(page, kv_head, slot, c));
+  }
+  /// Where an element lies that is stored as it is.
+  template <class Byte>
+  auto* key_place(Byte* page, Index kv_head, Index slot, Index c) const noexcept
+    requires(!has_scales<Stored>)
+  {
+    return elements(page + kv_head * head_bytes_ + keys_) + c * page_size + slot;
+  }
+  template <class Byte>
+  auto* value_place(Byte* page, Index kv_head, Index slot, Index c) const noexcept
+    requires(!has_scales<Stored>)
+  {
+    return elements(page + kv_head * head_bytes_ + values_) + slot * width_v() + c;
+  }
+
+ private:
+  /// The codes are those of the element without its scales' axis.
+  using Unchannelled = std::conditional_t<std::is_same_v<Stored, PerChannel<int8>>, int8, Stored>;
+  static constexpr bool is_packed = element_bits<Stored> < 8;
+  static constexpr Index key_row_bytes = row_bytes<Stored>(page_size);
+
+  Index width_v() const noexcept { return simd::padded(entry_.head_dim_v); }
+  Index value_row_bytes() const noexcept { return row_bytes<Stored>(width_v()); }
+  static Element* elements(std::byte* at) noexcept { return reinterpret_cast<Element*>(at); }
+  static const Element* elements(const std::byte* at) noexcept {
+    return reinterpret_cast<const Element*>(at);
+  }
+  static float* floats(std::byte* at) noexcept { return reinterpret_cast<float*>(at); }
+  static const float* floats(const std::byte* at) noexcept {
+    return reinterpret_cast<const float*>(at);
+  }
+  void write_value(std::byte* head, Index slot, const float* row) const {
+    floats(head + value_scales_)[slot] = write_scaled_row<Unchannelled>(
+        row, entry_.head_dim_v, head + values_ + slot * value_row_bytes(), width_v());
+  }
+
+  Entry entry_;
+  Index keys_, values_, key_scales_ = 0, key_offsets_ = 0, value_scales_ = 0;  // bytes into a head
+  Index head_bytes_;
+};
+
+}  // namespace heed::detail

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Where latents lie in a page, and how they get there. Layer 4, detail.
+#pragma once
+
+#include "heed/cache/codec.hpp"
+#include "heed/cache/page.hpp"
+#include "heed/cache/page_parts.hpp"
+#include "heed/simd/packet.hpp"
+
+namespace heed::detail {
+
+/// Rows of tokens, which are key and value at once. Elements with scales leave the rotated part in
+/// 16 bits, beside the latents:
+///
+///     rows    [page_size, latent_dim + rope_dim padded]      without scales
+///
+///     rows    [page_size, latent_dim padded]                 with scales
+///     rope    [page_size, rope_dim padded] bf16
+///     scales  [page_size] float
+///
+/// \tparam Stored  without rotation
+template <class Entry, class Stored>
+class LatentPage {
+  static_assert(!std::is_same_v<Stored, PerChannel<int8>>,
+                "heed: a latent is key and value at once, so its scales are per token: store it as "
+                "int8, int4 or Rotated<...> of these. PerChannel is for FullKv.");
+
+ public:
+  using Element = KernelElement<Stored>;
+  using T = ComputeType<Stored>;
+
+  explicit LatentPage(const Entry& entry) : entry_(entry) {
+    PageParts parts;
+    rows_ = parts.take(page_size * row_bytes<Stored>(row_width()));
+    if constexpr (has_scales<Stored>) {
+      rope_ = parts.take(page_size * rope_width() * Index{sizeof(bf16)});
+      scales_ = parts.take(page_size * Index{sizeof(float)});
+    }
+    page_bytes_ = parts.bytes();
+  }
+
+  const Entry& entry() const noexcept { return entry_; }
+  Index page_bytes() const noexcept { return page_bytes_; }
+  /// Bytes that one token adds, without padding.
+  Index token_bytes() const noexcept {
+    const Index row = has_scales<Stored> ? entry_.latent_dim : entry_.latent_dim + entry_.rope_dim;
+    const Index bytes = (row * element_bits<Stored> + 7) / 8;
+    if constexpr (!has_scales<Stored>) return bytes;
+    return bytes + entry_.rope_dim * Index{sizeof(bf16)} + Index{sizeof(float)};
+  }
+  /// Elements that `view` unpacks to.
+  Index page_scratch() const noexcept { return is_packed ? page_size * row_width() : 0; }
+
+  PageView<Element> view(const std::byte* page, Index, Element* scratch) const noexcept {
+    const auto* rows = reinterpret_cast<const Element*>(page + rows_);
+    if constexpr (is_packed) {
+      simd::unpack_codes(reinterpret_cast<const std::uint8_t*>(page + rows_), page_size,
+                         row_width(), scratch);
+      rows = scratch;
+    }
+    PageView<Element> view{
+        .keys = rows, .key_stride = row_width(), .values = rows, .value_stride = row_width()};
+    if constexpr (has_scales<Stored>) {
+      view.rope_keys = reinterpret_cast<const bf16*>(page + rope_);
+      view.rope_stride = rope_width();
+      view.key_scales = view.value_scales = reinterpret_cast<const float*>(page + scales_);
+    }
+    return view;
+  }
+
+  /// Writes tokens from `slot` on: c_kv [count, latent_dim], k_rope [count, rope_dim].
+  void write(std::byte* page, Index, Index slot, RowsView<const T> c_kv,
+             RowsView<const T> k_rope) const {
+    for (Index r = 0; r < c_kv.rows; ++r) {
+      std::byte* const row = row_at(page, slot + r);
+      if constexpr (has_scales<Stored>) {
+        reinterpret_cast<float*>(page + scales_)[slot + r] =
+            write_scaled_row<Stored>(c_kv.row(r), c_kv.cols, row, row_width());
+        auto* const rope = reinterpret_cast<bf16*>(page + rope_) + (slot + r) * rope_width();
+        for (Index c = 0; c < k_rope.cols; ++c) rope[c] = static_cast<bf16>(k_rope(r, c));
+      } else {
+        auto* const to = reinterpret_cast<Element*>(row);
+        for (Index c = 0; c < c_kv.cols; ++c) to[c] = static_cast<Element>(c_kv(r, c));
+        for (Index c = 0; c < k_rope.cols; ++c)
+          to[entry_.latent_dim + c] = static_cast<Element>(k_rope(r, c));
+      }
+    }
+  }
+
+  /// Column c of c_kv.
+  T latent(const std::byte* page, Index slot, Index c) const noexcept {
+    if constexpr (has_scales<Stored>)
+      return read_code<Stored>(row_at(page, slot), row_width(), c) *
+             reinterpret_cast<const float*>(page + scales_)[slot];
+    else
+      return static_cast<T>(reinterpret_cast<const Element*>(row_at(page, slot))[c]);
+  }
+  /// Column c of k_rope.
+  T rope(const std::byte* page, Index slot, Index c) const noexcept {
+    if constexpr (has_scales<Stored>)
+      return static_cast<T>(reinterpret_cast<const bf16*>(page + rope_)[slot * rope_width() + c]);
+    else
+      return latent(page, slot, entry_.latent_dim + c);
+  }
+
+ private:
+  static constexpr bool is_packed = element_bits<Stored> < 8;
+
+  Index row_width() const noexcept {
+    return simd::padded(has_scales<Stored> ? entry_.latent_dim
+                                           : entry_.latent_dim + entry_.rope_dim);
+  }
+  Index rope_width() const noexcept { return simd::padded(entry_.rope_dim); }
+  template <class Byte>
+  Byte* row_at(Byte* page, Index slot) const noexcept {
+    return page + rows_ + slot * row_bytes<Stored>(row_width());
+  }
+
+  Entry entry_;
+  Index rows_, rope_ = 0, scales_ = 0;  // bytes into the page
+  Index page_bytes_;
+};
+
+}  // namespace heed::detail

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Cuts a block of memory into arrays, one after another. Layer 4, detail.
+#pragma once
+
+#include <cstddef>
+
+#include "heed/base/aligned_array.hpp"
+
+namespace heed::detail {
+
+/// Hands out offsets. Each array begins on a cache line, so that the loads of no vector cross more
+/// lines than they must.
+class PageParts {
+ public:
+  /// The offset of an array of so many bytes.
+  constexpr Index take(Index bytes) noexcept {
+    const Index begin = end_;
+    constexpr auto line = static_cast<Index>(memory_alignment);
+    end_ += (bytes + line - 1) / line * line;
+    return begin;
+  }
+  /// Bytes taken so far.
+  constexpr Index bytes() const noexcept { return end_; }
+
+ private:
+  Index end_ = 0;
+};
+
+}  // namespace heed::detail

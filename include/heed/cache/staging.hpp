@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Where tokens wait before they can be stored. Layer 4, detail.
+#pragma once
+
+#include <algorithm>
+
+#include "heed/base/aligned_array.hpp"
+#include "heed/cache/page_layout.hpp"
+#include "heed/simd/walsh_hadamard.hpp"
+
+namespace heed::detail {
+
+/// Rows on their way to a page, rotated. Holds a page of one head.
+template <class Entry>
+class RotatedRows {
+ public:
+  explicit RotatedRows(const Entry& entry) {
+    if constexpr (is_latent<Entry>)
+      first_width_ = entry.latent_dim, second_width_ = 0;  // k_rope stays as it is
+    else
+      first_width_ = entry.head_dim, second_width_ = entry.head_dim_v;
+    memory_ = make_aligned<float>(page_size * (first_width_ + second_width_));
+  }
+  /// Columns that are mixed, of either.
+  Index widest_block() const noexcept {
+    return std::max(simd::hadamard_block(first_width_), simd::hadamard_block(second_width_));
+  }
+  /// Keys, or latents. \param rows  [at most page_size, head_dim or latent_dim]
+  RowsView<const float> first(RowsView<const float> rows) const {
+    return rotated(rows, memory_.get());
+  }
+  /// Values. \param rows  [at most page_size, head_dim_v]
+  RowsView<const float> second(RowsView<const float> rows) const {
+    return second_width_ == 0 ? rows : rotated(rows, memory_.get() + page_size * first_width_);
+  }
+
+ private:
+  static RowsView<const float> rotated(RowsView<const float> rows, float* to) {
+    for (Index r = 0; r < rows.rows; ++r) {
+      std::copy_n(rows.row(r), rows.cols, to + r * rows.cols);
+      simd::rotate_hadamard(to + r * rows.cols, rows.cols);
+    }
+    return {to, rows.rows, rows.cols};
+  }
+
+  Index first_width_, second_width_;
+  AlignedArray<float> memory_;
+};
+
+/// The page of a sequence that is being filled, in float: scales per channel can be known only when
+/// it is whole. The page that was filled last is kept too, so that a few tokens can be taken back
+/// without a trace.
+template <class Entry>
+class OpenPage {
+ public:
+  explicit OpenPage(const Entry& entry) : layout_(entry) {
+    memory_ = make_aligned<std::byte>(bytes());
+    std::fill_n(memory_.get(), bytes(), std::byte{0});
+  }
+  Index bytes() const noexcept { return 2 * layout_.page_bytes(); }
+  void copy(const OpenPage& other) noexcept {
+    std::copy_n(other.memory_.get(), bytes(), memory_.get());
+    half_ = other.half_, kept_ = other.kept_;
+  }
+  PageView<float> view(Index kv_head) const noexcept {
+    return layout_.view(page(), kv_head, nullptr);
+  }
+  float key(Index kv_head, Index slot, Index c) const noexcept {
+    return layout_.key(page(), kv_head, slot, c);
+  }
+  float value(Index kv_head, Index slot, Index c) const noexcept {
+    return layout_.value(page(), kv_head, slot, c);
+  }
+
+  void write(Index kv_head, Index slot, RowsView<const float> key, RowsView<const float> value) {
+    layout_.write(page(), kv_head, slot, key, value);
+  }
+  /// The page is whole and was stored as page `index`.
+  void keep(Index index) noexcept { half_ = 1 - half_, kept_ = index; }
+  /// No page that comes after is the one that was filled last.
+  void forget() noexcept { kept_ = -1; }
+  /// Goes on filling page `index`, which holds `tokens`. \param stored  the page as it was stored
+  template <class Layout>
+  void reopen(Index index, Index tokens, const Layout& layout, const std::byte* stored) {
+    if (index == kept_) {
+      half_ = 1 - half_;
+    } else {
+      const Entry& entry = layout_.entry();
+      for (Index head = 0; head < entry.num_kv_heads; ++head)
+        for (Index token = 0; token < tokens; ++token) {
+          for (Index c = 0; c < entry.head_dim; ++c)
+            *layout_.key_place(page(), head, token, c) = layout.key(stored, head, token, c);
+          for (Index c = 0; c < entry.head_dim_v; ++c)
+            *layout_.value_place(page(), head, token, c) = layout.value(stored, head, token, c);
+        }
+    }
+    forget();
+  }
+
+ private:
+  std::byte* page() const noexcept { return memory_.get() + half_ * layout_.page_bytes(); }
+
+  FullPage<Entry, float> layout_;
+  AlignedArray<std::byte> memory_;  // of two pages
+  Index half_ = 0;                  // which of them is open
+  Index kept_ = -1;                 // which page the other one is, if any
+};
+
+/// In place of what an element does not need.
+struct NotNeeded {
+  template <class Entry>
+  explicit constexpr NotNeeded(const Entry&) noexcept {}
+};
+
+/// The way of a cache's tokens to its pages, and back to one that was full.
+template <class Entry, class Stored>
+class Staging {
+ public:
+  using T = ComputeType<Stored>;
+  using Layout = PageLayout<Entry, Stored>;
+  static constexpr bool has_open_page = keys_per_channel<Stored> && !is_latent<Entry>;
+
+  explicit Staging(const Entry& entry) : rotated_(entry), open_(entry) {}
+
+  Index bytes() const noexcept {
+    if constexpr (has_open_page) return open_.bytes();
+    return 0;
+  }
+  void copy(const Staging& other) noexcept {
+    if constexpr (has_open_page) open_.copy(other.open_);
+  }
+  const OpenPage<Entry>& open_page() const noexcept
+    requires has_open_page
+  {
+    return open_;
+  }
+
+  /// Throws ElementError for what elements with scales cannot stand for.
+  void require_storable(std::string_view argument, HeadsView<const T> heads) const {
+    if constexpr (is_rotated<Stored>)
+      require_finite("KvCache::append", argument, heads, rotated_.widest_block());
+    else if constexpr (has_scales<Stored>)
+      require_finite("KvCache::append", argument, heads, 1);
+  }
+  /// Writes tokens of a head from `slot` on: key and value, or c_kv and k_rope.
+  void write(const Layout& layout, std::byte* page, Index kv_head, Index slot,
+             RowsView<const T> first, RowsView<const T> second) {
+    if constexpr (is_rotated<Stored>)
+      first = rotated_.first(first), second = rotated_.second(second);
+    if constexpr (has_open_page) {
+      open_.write(kv_head, slot, first, second);
+      if (slot + first.rows == page_size) layout.write_page(page, kv_head, open_.view(kv_head));
+    } else {
+      layout.write(page, kv_head, slot, first, second);
+    }
+  }
+  /// Page `index` was filled. \param first  of those that one append fills
+  void filled(Index index, Index first) noexcept {
+    if constexpr (has_open_page)
+      if (index == first) open_.keep(index);
+  }
+  /// A sequence ends with a whole page, other than the one that was filled last.
+  void forget() noexcept {
+    if constexpr (has_open_page) open_.forget();
+  }
+  /// Goes on filling page `index`, which holds `tokens`.
+  void reopen(const Layout& layout, const std::byte* page, Index index, Index tokens) {
+    if constexpr (has_open_page) open_.reopen(index, tokens, layout, page);
+  }
+
+ private:
+  [[no_unique_address]] std::conditional_t<is_rotated<Stored>, RotatedRows<Entry>, NotNeeded>
+      rotated_;
+  [[no_unique_address]] std::conditional_t<has_open_page, OpenPage<Entry>, NotNeeded> open_;
+};
+
+}  // namespace heed::detail
