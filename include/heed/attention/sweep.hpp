@@ -121,9 +121,10 @@ void add_visible_values(const TileScratch<T, Element>& scratch, const PageView<E
 template <class Element>
 struct CurrentPage {
   PageView<Element> view;
-  PageView<Element> next;  ///< the page after it, to be fetched on the way; itself at the end
-  Index begin;             ///< its first key
-  Values values;           ///< a NaN or inf must not reach rows that do not see it
+  const Element* after_keys;    ///< to be fetched from memory while its keys are read
+  const Element* after_values;  ///< and while its values are
+  Index begin;                  ///< its first key
+  Values values;                ///< a NaN or inf must not reach rows that do not see it
 };
 
 /// row[key] *= scales[key] in every row: how scaled elements come to their size.
@@ -157,7 +158,7 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
     simd::product<T, Element>(
         query.middle_cols(0, problem.source->head_dim()),
         {view.keys + first, problem.source->head_dim(), width, view.key_stride},
-        scores.middle_cols(first, width), page.next.keys + first);
+        scores.middle_cols(first, width), page.after_keys);
   else
     simd::dot_product<T, Element>(
         query, {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
@@ -196,7 +197,7 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
       scores.middle_cols(seen.first(), keys),
       {view.values + begin, keys, value_width, view.value_stride},
       {partial.sum + rows.begin * partial.stride, count, value_width, partial.stride},
-      scratch.carry + rows.begin, page.next.values + begin);
+      scratch.carry + rows.begin, page.after_values);
 }
 
 /// Rows that are taken together on a page that not all of them see alike: few, so that little is
@@ -214,13 +215,19 @@ void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Ti
     const RowRange all_rows{0, tile.count};
     const PageVisibility seen = find_visible(problem, tile, keys, page_begin, scratch.visible);
     if (seen.any == 0) continue;
-    CurrentPage<Element> page{
-        problem.source->page(tile.kv_head, index, scratch.page), {}, page_begin, Values::finite};
+    CurrentPage<Element> page{problem.source->page(tile.kv_head, index, scratch.page), nullptr,
+                              nullptr, page_begin, Values::finite};
     // Only a page that lies somewhere can be fetched early; one that is packed cannot.
-    const Index next = page_begin + page_size < keys.some.end ? index + 1 : index;
-    page.next = problem.source->page_scratch() > 0
-                    ? page.view
-                    : problem.source->page(tile.kv_head, next, scratch.page);
+    const Index next_index = page_begin + page_size < keys.some.end ? index + 1 : index;
+    const PageView<Element> next =
+        problem.source->page_scratch() > 0
+            ? page.view
+            : problem.source->page(tile.kv_head, next_index, scratch.page);
+    // Each half of a page fetches the half that is read after it. Where they are not as large, it
+    // would fetch too much or too little, and fetches its like in the next page.
+    const bool alike = problem.source->head_dim() == problem.source->head_dim_v();
+    page.after_keys = alike ? page.view.values : next.keys;
+    page.after_values = alike ? next.keys : next.values;
     if (!seen.edge()) {
       attend_page(problem, score, tile, all_rows, page, seen, scratch);
       continue;
