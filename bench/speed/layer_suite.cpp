@@ -3,6 +3,7 @@
 
 #include "speed/layer_case.hpp"
 #include "speed/measure.hpp"
+#include "speed/threads.hpp"
 
 namespace heed::bench {
 namespace {
@@ -62,6 +63,7 @@ void LayerSuite::register_layers() {
       const std::string name = with_threads(row.name, num_threads);
       as_row(benchmark::RegisterBenchmark(
           name.c_str(), [this, row, name, num_threads](benchmark::State& state) {
+            set_eigen_threads(1);  // the executor's threads share the products
             const auto layer = row.make(row.size, num_threads);
             layer->forward();
             if (const double error = layer->largest_error(); !(error <= layer_tolerance))
@@ -84,6 +86,7 @@ void LayerSuite::register_crossovers() {
             "crossover/" + std::to_string(cached) + "/" + std::to_string(tokens), num_threads);
         as_row(benchmark::RegisterBenchmark(
             name.c_str(), [this, name, cached, tokens, num_threads](benchmark::State& state) {
+              set_eigen_threads(1);
               const PassSize size{tokens, cached};
               const std::unique_ptr<LayerCase> paths[] = {
                   make_deepseek_v2_lite(size, num_threads, MlaPath::absorbed),

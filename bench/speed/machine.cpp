@@ -70,8 +70,13 @@ std::string target_features() {
 }
 
 std::string eigen_version() {
-  return std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
-         std::to_string(EIGEN_MINOR_VERSION);
+  std::string version = std::to_string(EIGEN_WORLD_VERSION) + "." +
+                        std::to_string(EIGEN_MAJOR_VERSION) + "." +
+                        std::to_string(EIGEN_MINOR_VERSION);
+#ifdef EIGEN_USE_BLAS
+  version += " with a BLAS";
+#endif
+  return version;
 }
 
 }  // namespace heed::bench

@@ -6,6 +6,7 @@
 #include <Eigen/Core>
 
 #include "heed/base/executor.hpp"
+#include "peers/peers.hpp"  // blas_peer
 
 namespace heed::bench {
 
@@ -19,9 +20,13 @@ inline AnyExecutor make_executor(Index num_threads) {
 #endif
 }
 
-/// For Eigen's own products, until it is called again.
+/// For Eigen's own products, until it is called again; also where OpenBLAS computes them.
 inline void set_eigen_threads(Index num_threads) {
   Eigen::setNbThreads(static_cast<int>(num_threads));
+#ifdef EIGEN_USE_BLAS
+  static const auto blas = blas_peer();
+  if (blas) blas->set_num_threads(num_threads);
+#endif
 }
 
 }  // namespace heed::bench

@@ -131,6 +131,27 @@ TYPED_TEST(SameBits, OnAnyThreads) {
   }
 }
 
+// However the rows that share a key are cut into tiles: in one, in halves, in quarters.
+TYPED_TEST(SameBits, OfAHeadAlone) {
+  for (const Index num_heads : {5, 40, 120}) {
+    const AttentionShape shape{.num_heads = num_heads, .seqlen_kv = 1000};
+    SCOPED_TRACE(shape.text());
+    Random random(6);
+    const auto inputs = test::normal_inputs<TypeParam>(shape, random);
+    const auto whole = test::attend_matrices(inputs, CausalMask{}, 0.25);
+    for (Index head = 0; head < num_heads; ++head) {
+      AttentionInputs<TypeParam> one{Heads<TypeParam>(1, 1, 16), inputs.key, inputs.value};
+      AttentionResult<TypeParam> expected(1, 1, 16);
+      for (Index c = 0; c < 16; ++c) {
+        one.query(0, 0, c) = inputs.query(head, 0, c);
+        expected.out(0, 0, c) = whole.out(head, 0, c);
+      }
+      expected.lse(0, 0, 0) = whole.lse(head, 0, 0);
+      EXPECT_EQ(test::attend_matrices(one, CausalMask{}, 0.25), expected) << "head " << head;
+    }
+  }
+}
+
 // A batch of sequences of any lengths gives each the bits it has alone.
 TYPED_TEST(SameBits, InABatch) {
   using Cache = KvCache<FullKv<2, 16>, TypeParam>;

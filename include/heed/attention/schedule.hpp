@@ -28,8 +28,17 @@ inline constexpr Index max_partials = 64;
 /// microseconds.
 inline constexpr Index min_parallel_work = Index{1} << 20;
 
-/// Query rows of a tile: enough that a page read from the L2 cache serves many FMAs, few enough
-/// that queries, scores and sums stay in that cache. A multiple of the register tile.
+/// A call of fewer tasks than this has its tiles halved, so that more threads find work. A row's
+/// bits do not depend on the rows beside it.
+inline constexpr Index min_tasks = 4;
+
+/// The smallest tile that is halved: below it, reading the same keys in both halves costs more than
+/// the balance gains. The tile of a call that would be one task is halved in any case, down to the
+/// rows of a register tile.
+inline constexpr Index min_rows_to_halve = 8 * simd::max_tile_rows;
+
+/// Query rows of a tile, at most: enough that a page read from the L2 cache serves many FMAs, few
+/// enough that queries, scores and sums stay in that cache. A multiple of the register tile.
 constexpr Index tile_rows(Index head_dim, Index head_dim_v) {
   return (head_dim + head_dim_v > 512 ? 8 : 16) * simd::max_tile_rows;
 }
@@ -45,13 +54,28 @@ struct Schedule {
 
   explicit Schedule(std::span<const Problem<T, Source, Mask>> list) : problems(list) {
     const Source& first = *list.front().source;
-    rows_per_tile = tile_rows(first.head_dim(), first.head_dim_v());
+    Index most_rows = 1;
     for (const auto& problem : list) {
-      num_tiles += tiles(problem);
+      most_rows = std::max(most_rows, problem.rows());
       work += problem.query.num_heads * problem.query.rows * problem.source->seqlen() *
               (first.head_dim() + first.head_dim_v());
       num_splits = std::max(num_splits, (problem.source->seqlen() + split_size - 1) / split_size);
     }
+    rows_per_tile = std::min(tile_rows(first.head_dim(), first.head_dim_v()), most_rows);
+    count_tiles();
+    if (work < min_parallel_work) return;
+    const auto smallest = [&] {
+      return num_tiles * num_splits == 1 ? 2 * simd::max_tile_rows : min_rows_to_halve;
+    };
+    while (num_tiles * num_splits < min_tasks && rows_per_tile >= smallest()) {
+      rows_per_tile = (rows_per_tile + 1) / 2;
+      count_tiles();
+    }
+  }
+
+  void count_tiles() {
+    num_tiles = 0;
+    for (const auto& problem : problems) num_tiles += tiles(problem);
   }
 
   Index tiles_per_head(const Problem<T, Source, Mask>& problem) const {
@@ -90,14 +114,11 @@ struct TaskMemory {
 
   TaskMemory(Workspace& space, const Schedule<T, Source, Mask>& schedule,
              const AnyExecutor& executor)
-      : workspace(space), head_dim(schedule.problems.front().source->head_dim()),
+      : workspace(space), rows(schedule.rows_per_tile),
+        head_dim(schedule.problems.front().source->head_dim()),
         head_dim_v(schedule.problems.front().source->head_dim_v()), page_scratch(0) {
-    Index most_rows = 1;
-    for (const auto& problem : schedule.problems) {
-      most_rows = std::max(most_rows, problem.rows());
+    for (const auto& problem : schedule.problems)
       page_scratch = std::max(page_scratch, problem.source->page_scratch());
-    }
-    rows = std::min(schedule.rows_per_tile, most_rows);
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
     workspace.reserve(executor.concurrency(), bytes);
   }

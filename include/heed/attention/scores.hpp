@@ -75,7 +75,7 @@ void compute_scores(const Problem<T, Source, Mask>& problem, RowRange rows,
   if constexpr (Source::key_layout == KeyLayout::transposed) {
     const auto product = [&](RowsView<const T> left) {
       simd::product<T, Element>(left, {view.keys + first, left.cols, width, view.key_stride},
-                                scores.middle_cols(first, width), page.next.keys + first);
+                                scores.middle_cols(first, width), page.after_keys);
     };
     const RowsView<const T> head = query.middle_cols(0, problem.source->head_dim());
     if constexpr (has_scales<Element>) {

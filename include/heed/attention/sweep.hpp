@@ -153,7 +153,7 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
       scores.middle_cols(seen.first(), keys),
       {view.values + begin, keys, value_width, view.value_stride},
       {partial.sum + rows.begin * partial.stride, count, value_width, partial.stride},
-      scratch.carry + rows.begin, page.next.values + begin);
+      scratch.carry + rows.begin, page.after_values);
 }
 
 /// Rows that are taken together on a page that not all of them see alike: few, so that little is
@@ -200,17 +200,24 @@ void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Ti
     if constexpr (HasOpenPage<Source>) {
       if (index == source.open_page_index()) {
         const PageView<T> open = source.open_page(tile.kv_head);
-        sweep_page(problem, score, tile, CurrentPage<T>{open, open, begin, Values::finite}, seen,
+        sweep_page(problem, score, tile,
+                   CurrentPage<T>{open, open.values, open.keys, begin, Values::finite}, seen,
                    scratch);
         continue;
       }
     }
     const PageView<Element> view = source.page(tile.kv_head, index, scratch.page);
-    CurrentPage<Element> page{view, view, begin, Values::finite};
     // Only a page that lies somewhere can be fetched early; one that is packed cannot.
     const Index following = held_from(index + 1);
-    if (source.page_scratch() == 0 && following * page_size < keys.some.end)
-      page.next = source.page(tile.kv_head, following, scratch.page);
+    const PageView<Element> next =
+        source.page_scratch() == 0 && following * page_size < keys.some.end
+            ? source.page(tile.kv_head, following, scratch.page)
+            : view;
+    // Each half of a page fetches the half that is read after it. Where they are not as large, it
+    // would fetch too much or too little, and fetches its like in the next page.
+    const bool alike = source.head_dim() == source.head_dim_v();
+    const CurrentPage<Element> page{view, alike ? view.values : next.keys,
+                                    alike ? next.keys : next.values, begin, Values::finite};
     sweep_page(problem, score, tile, page, seen, scratch);
   }
 }

@@ -75,9 +75,10 @@ enum class Values { finite, some_not_finite };
 template <class Element>
 struct CurrentPage {
   PageView<Element> view;
-  PageView<Element> next;  ///< the page after it, to be fetched on the way; itself at the end
-  Index begin;             ///< its first key
-  Values values;           ///< a NaN or inf must not reach rows that do not see it
+  const Element* after_keys;    ///< to be fetched from memory while its keys are read
+  const Element* after_values;  ///< and while its values are
+  Index begin;                  ///< its first key
+  Values values;                ///< a NaN or inf must not reach rows that do not see it
 };
 
 /// A tile's unfinished result: per row a softmax state and a sum of values.
