@@ -52,7 +52,8 @@ int run(const QualityOptions& options) {
     const QualityTable table = measure_quality(
         inputs, quality_elements(), make_executor(options.num_threads), seconds_per_case);
     right = all_right(table) && right;
-    text += (text.empty() ? "" : "\n") + markdown(inputs, table);
+    if (!text.empty()) text += '\n';
+    text += markdown(inputs, table);
   }
   if (!right) return 1;
   print(text);
