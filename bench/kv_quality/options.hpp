@@ -114,8 +114,8 @@ inline std::string help_text() {
   return R"(kv_quality: what narrower elements in the cache cost in accuracy, and save in time.
 
 For each element type: bytes per token, the error of attention's output, scores and probabilities
-against float64 attention on the same numbers before they were stored, and the time of a decode step.
-One table of heads, one of latents.
+against float64 attention on the numbers before they were stored, and the time of a decode step. One
+table of heads, one of latents.
 
   --tokens=N          in the cache: 4k unless said
   --queries=N         of the last tokens, by which errors are measured: 16 unless said
