@@ -80,18 +80,6 @@ inline Format find_format(const std::string& name) {
   throw OptionError("--format=" + name + ": expected table, csv or json");
 }
 
-inline Index parse_threads(const std::string& option, const std::string& text) {
-#ifdef _OPENMP
-  constexpr Index most = 1024;
-#else
-  constexpr Index most = 1;  // compiled without OpenMP
-#endif
-  const std::string expected = "a number of threads, up to " + std::to_string(most);
-  const Index threads = parse_quantity(option, text, std::array{Unit{"", 1}}, expected);
-  if (threads > most) throw OptionError(option + "=" + text + ": expected " + expected);
-  return threads;
-}
-
 /// Sets what one --name=value says.
 inline void apply(const std::string& name, const std::string& value, const Choices& choices,
                   Options& options) {

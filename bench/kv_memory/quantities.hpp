@@ -83,4 +83,18 @@ inline Index parse_bytes(const std::string& option, const std::string& text) {
   return detail::parse_quantity(option, text, units, "bytes, such as 80GB, 24GiB or 1000000");
 }
 
+/// A number of threads that the program can run.
+inline Index parse_threads(const std::string& option, const std::string& text) {
+#ifdef _OPENMP
+  constexpr Index most = 1024;
+#else
+  constexpr Index most = 1;  // compiled without OpenMP
+#endif
+  const std::string expected = "a number of threads, up to " + std::to_string(most);
+  const Index threads =
+      detail::parse_quantity(option, text, std::array{detail::Unit{"", 1}}, expected);
+  if (threads > most) throw OptionError(option + "=" + text + ": expected " + expected);
+  return threads;
+}
+
 }  // namespace heed::bench

@@ -13,14 +13,14 @@
 
 #include <nlohmann/json.hpp>
 
-#include "golden/metadata.hpp"      // Metadata, NotUnderstood
-#include "heed/base/index.hpp"      // Index
-#include "support/safetensors.hpp"  // Safetensors, Tensor
+#include "golden/metadata.hpp"     // Metadata, NotUnderstood
+#include "heed/base/index.hpp"     // Index
+#include "shared/safetensors.hpp"  // Safetensors, Tensor
 
 namespace heed::golden {
 
-using test::Safetensors;
-using test::Tensor;
+using files::Safetensors;
+using files::Tensor;
 
 enum class Kind { dot_product, mha, self_attention, mla };
 enum class Causal { no, yes, top_left };
@@ -106,10 +106,10 @@ struct Case {
         throw NotUnderstood("nothing was done with the tensor " + tensor.text());
   }
 
-  static test::SafetensorsError wrong_shape(const Tensor& tensor,
-                                            const std::vector<Index>& expected) {
+  static files::SafetensorsError wrong_shape(const Tensor& tensor,
+                                             const std::vector<Index>& expected) {
     Tensor named{.name = "", .type = tensor.type, .shape = expected, .data = {}};
-    return test::SafetensorsError("tensor " + tensor.text() + " should be" + named.text());
+    return files::SafetensorsError("tensor " + tensor.text() + " should be" + named.text());
   }
 
  private:

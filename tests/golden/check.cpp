@@ -9,7 +9,7 @@
 
 namespace heed::golden {
 
-Outcome check(const std::function<test::Safetensors()>& read) {
+Outcome check(const std::function<files::Safetensors()>& read) {
   Outcome outcome;
   try {
     const Case golden(read());

@@ -6,8 +6,8 @@
 #include <functional>
 #include <string>
 
-#include "golden/comparison.hpp"    // Report
-#include "support/safetensors.hpp"  // Safetensors
+#include "golden/comparison.hpp"   // Report
+#include "shared/safetensors.hpp"  // Safetensors
 
 namespace heed::golden {
 
@@ -21,7 +21,7 @@ struct Outcome {
 };
 
 /// \param read  returns the Safetensors to check; what it throws is an outcome, too
-Outcome check(const std::function<test::Safetensors()>& read);
+Outcome check(const std::function<files::Safetensors()>& read);
 
 /// Column heads for `outcome_text`.
 std::string heading_text();

@@ -15,12 +15,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "support/safetensors.hpp"  // Safetensors
+#include "shared/safetensors.hpp"  // Safetensors
 
 namespace heed::golden {
 
-inline test::Safetensors parse_bytes(std::string_view file) {
-  return test::Safetensors::parse(std::as_bytes(std::span(file)));
+inline files::Safetensors parse_bytes(std::string_view file) {
+  return files::Safetensors::parse(std::as_bytes(std::span(file)));
 }
 
 class EditedFile {
@@ -71,7 +71,7 @@ class EditedFile {
     std::memcpy(file.data(), &header_size, sizeof(header_size));
     return file + header + data_;
   }
-  test::Safetensors parse() const { return parse_bytes(bytes()); }
+  files::Safetensors parse() const { return parse_bytes(bytes()); }
 
  private:
   nlohmann::json header_;

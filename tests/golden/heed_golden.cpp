@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   int num_failed = 0;
   for (int i = 1; i < argc; ++i) {
     const std::string path = argv[i];
-    const golden::Outcome outcome = golden::check([&] { return test::Safetensors::read(path); });
+    const golden::Outcome outcome = golden::check([&] { return files::Safetensors::read(path); });
     const std::string name = std::filesystem::path(path).stem().string();
     std::fputs(golden::outcome_text(name, outcome).c_str(), stdout);
     if (!outcome.passed()) ++num_failed;

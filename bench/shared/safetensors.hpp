@@ -1,29 +1,32 @@
 // SPDX-License-Identifier: MIT
 /// \file
 /// Reads safetensors files: an 8-byte little-endian header length, a JSON header, raw little-endian
-/// data. Every size is checked against the file before anything is read from it.
+/// data. Every size is checked against the file before anything is read from it. For tests and
+/// benchmarks.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <functional>
 #include <map>
-#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
-#include "heed/base/index.hpp"  // Index
+#include "heed/base/element.hpp"  // bf16, f16
+#include "heed/base/index.hpp"    // Index
 
-namespace heed::test {
+namespace heed::files {
 
 /// The file is not what the format says, or does not hold what was asked for.
 class SafetensorsError : public std::runtime_error {
@@ -31,7 +34,7 @@ class SafetensorsError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class ElementType { f64, f32, i64, boolean };
+enum class ElementType { f64, f32, f16, bf16, i64, boolean };
 
 /// One tensor: its elements in row-major order.
 struct Tensor {
@@ -60,6 +63,8 @@ struct Tensor {
     switch (type) {
       case ElementType::f64: return converted<T, double>();
       case ElementType::f32: return converted<T, float>();
+      case ElementType::f16: return converted<T, f16>();
+      case ElementType::bf16: return converted<T, bf16>();
       case ElementType::i64: return converted<T, std::int64_t>();
       case ElementType::boolean: return converted<T, std::uint8_t>();
     }
@@ -72,8 +77,9 @@ struct Tensor {
     static_assert(std::endian::native == std::endian::little, "the format is little-endian");
     std::vector<T> values(data.size() / sizeof(Stored));
     for (std::size_t i = 0; i < values.size(); ++i) {
-      Stored stored;
-      std::memcpy(&stored, data.data() + i * sizeof(Stored), sizeof(Stored));
+      std::array<std::byte, sizeof(Stored)> bytes;
+      std::copy_n(data.data() + i * sizeof(Stored), sizeof(Stored), bytes.data());
+      const auto stored = std::bit_cast<Stored>(bytes);
       values[i] = static_cast<T>(stored);
     }
     return values;
@@ -83,26 +89,34 @@ struct Tensor {
 /// The tensors and the `__metadata__` of one file.
 class Safetensors {
  public:
+  /// Whether a tensor of that name is to be read.
+  using Wanted = std::function<bool(const std::string& name)>;
+
   /// \throws SafetensorsError that says what is wrong with the file.
   static Safetensors parse(std::span<const std::byte> file) {
-    Safetensors result;
-    const auto [header, data] = split(file);
-    std::vector<std::pair<std::size_t, std::size_t>> ranges;
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__")
-        result.read_metadata(entry);
-      else
-        ranges.push_back(result.read_tensor(name, entry, data));
-    }
-    require_cover(std::move(ranges), data.size());
-    return result;
+    return load(
+        file.size(),
+        [&](std::size_t begin, std::span<std::byte> to) {
+          std::copy_n(file.data() + begin, to.size(), to.data());
+        },
+        [](const std::string&) { return true; });
   }
 
   static Safetensors read(const std::string& path) {
+    return read(path, [](const std::string&) { return true; });
+  }
+  /// Reads of the file only the header and the wanted tensors: models are larger than memory.
+  static Safetensors read(const std::string& path, const Wanted& wanted) {
     std::ifstream stream(path, std::ios::binary);
-    if (!stream) throw SafetensorsError("cannot open the file");
-    const std::string text(std::istreambuf_iterator<char>(stream), {});
-    return parse(std::as_bytes(std::span(text)));
+    std::error_code error;
+    const auto size = std::filesystem::file_size(path, error);
+    if (!stream || error) throw SafetensorsError("cannot open the file");
+    const auto fetch = [&](std::size_t begin, std::span<std::byte> to) {
+      stream.seekg(static_cast<std::streamoff>(begin));
+      stream.read(reinterpret_cast<char*>(to.data()), std::ssize(to));
+      if (!stream) throw SafetensorsError("cannot read the file");
+    };
+    return load(static_cast<std::size_t>(size), fetch, wanted);
   }
 
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -123,19 +137,40 @@ class Safetensors {
  private:
   using Json = nlohmann::json;
 
-  static std::pair<Json, std::span<const std::byte>> split(std::span<const std::byte> file) {
-    std::uint64_t header_size = 0;
-    if (file.size() < sizeof(header_size)) throw SafetensorsError("the file has no header length");
-    std::memcpy(&header_size, file.data(), sizeof(header_size));
-    file = file.subspan(sizeof(header_size));
-    if (header_size > file.size())
+  /// Copies bytes of the file from `begin` on.
+  using Fetch = std::function<void(std::size_t begin, std::span<std::byte> to)>;
+
+  static Safetensors load(std::size_t file_size, const Fetch& fetch, const Wanted& wanted) {
+    Safetensors result;
+    const auto [header, data_begin] = read_header(file_size, fetch);
+    std::vector<Range> ranges;
+    for (const auto& [name, entry] : header.items()) {
+      if (name == "__metadata__") {
+        result.read_metadata(entry);
+        continue;
+      }
+      ranges.push_back(range_of(name, entry, file_size - data_begin));
+      if (wanted(name)) result.read_tensor(name, entry, ranges.back(), data_begin, fetch);
+    }
+    require_cover(std::move(ranges), file_size - data_begin);
+    return result;
+  }
+
+  /// The header, and where the data begin.
+  static std::pair<Json, std::size_t> read_header(std::size_t file_size, const Fetch& fetch) {
+    std::array<std::byte, sizeof(std::uint64_t)> length;
+    if (file_size < length.size()) throw SafetensorsError("the file has no header length");
+    fetch(0, length);
+    const auto header_size = std::bit_cast<std::uint64_t>(length);
+    if (header_size > file_size - length.size())
       throw SafetensorsError("the header is said to have " + std::to_string(header_size) +
-                             " bytes, but " + std::to_string(file.size()) + " follow");
-    const auto text = file.first(static_cast<std::size_t>(header_size));
-    const auto* begin = reinterpret_cast<const char*>(text.data());
-    Json header = Json::parse(begin, begin + text.size(), nullptr, /*allow_exceptions=*/false);
+                             " bytes, but " + std::to_string(file_size - length.size()) +
+                             " follow");
+    std::string text(static_cast<std::size_t>(header_size), '\0');
+    fetch(length.size(), std::as_writable_bytes(std::span(text)));
+    Json header = Json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (!header.is_object()) throw SafetensorsError("the header is not a JSON object");
-    return {std::move(header), file.subspan(text.size())};
+    return {std::move(header), length.size() + text.size()};
   }
 
   void read_metadata(const Json& entry) {
@@ -146,16 +181,23 @@ class Safetensors {
     }
   }
 
-  std::pair<std::size_t, std::size_t> read_tensor(const std::string& name, const Json& entry,
-                                                  std::span<const std::byte> data) {
+  /// Begin and end of a tensor among the data.
+  using Range = std::pair<std::size_t, std::size_t>;
+
+  static Range range_of(const std::string& name, const Json& entry, std::size_t data_size) {
+    const auto offsets = sizes<std::size_t>(name, entry, "data_offsets");
+    if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data_size)
+      throw SafetensorsError("tensor " + name + " lies outside of the file");
+    return {offsets[0], offsets[1]};
+  }
+
+  void read_tensor(const std::string& name, const Json& entry, const Range& range,
+                   std::size_t data_begin, const Fetch& fetch) {
     Tensor tensor;
     tensor.name = name;
     tensor.type = element_type(name, entry);
     tensor.shape = sizes<Index>(name, entry, "shape");
-    const auto offsets = sizes<std::size_t>(name, entry, "data_offsets");
-    if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size())
-      throw SafetensorsError("tensor " + name + " lies outside of the file");
-    const std::size_t bytes = offsets[1] - offsets[0];
+    const std::size_t bytes = range.second - range.first;
     std::size_t expected = element_bytes(tensor.type);
     for (const Index size : tensor.shape)
       if (__builtin_mul_overflow(expected, static_cast<std::size_t>(size), &expected))
@@ -163,30 +205,36 @@ class Safetensors {
     if (bytes != expected)
       throw SafetensorsError("tensor " + tensor.text() + " has " + std::to_string(bytes) +
                              " bytes, expected " + std::to_string(expected));
-    const auto range = data.subspan(offsets[0], bytes);
-    tensor.data.assign(range.begin(), range.end());
+    tensor.data.resize(bytes);
+    fetch(data_begin + range.first, tensor.data);
     tensors_[name] = std::move(tensor);
-    return {offsets[0], offsets[1]};
   }
 
   static ElementType element_type(const std::string& name, const Json& entry) {
     const std::string type = entry.is_object() ? entry.value("dtype", Json{}).dump() : "";
     if (type == "\"F64\"") return ElementType::f64;
     if (type == "\"F32\"") return ElementType::f32;
+    if (type == "\"F16\"") return ElementType::f16;
+    if (type == "\"BF16\"") return ElementType::bf16;
     if (type == "\"I64\"") return ElementType::i64;
     if (type == "\"BOOL\"") return ElementType::boolean;
     throw SafetensorsError("tensor " + name + " has dtype " + type +
-                           "; known are F64, F32, I64, BOOL");
+                           "; known are F64, F32, F16, BF16, I64, BOOL");
   }
 
   static std::size_t element_bytes(ElementType type) {
-    if (type == ElementType::boolean) return 1;
-    return type == ElementType::f32 ? 4 : 8;
+    switch (type) {
+      case ElementType::boolean: return 1;
+      case ElementType::f16:
+      case ElementType::bf16: return 2;
+      case ElementType::f32: return 4;
+      default: return 8;
+    }
   }
 
   template <class Size>
   static std::vector<Size> sizes(const std::string& name, const Json& entry, const char* field) {
-    const Json list = entry.value(field, Json{});
+    const Json list = entry.is_object() ? entry.value(field, Json{}) : Json{};
     std::vector<Size> sizes;
     if (!list.is_array()) throw SafetensorsError("tensor " + name + " has no list " + field);
     for (const Json& size : list) {
@@ -198,11 +246,10 @@ class Safetensors {
   }
 
   /// The tensors must fill the data without holes, overlaps or a rest.
-  static void require_cover(std::vector<std::pair<std::size_t, std::size_t>> ranges,
-                            std::size_t bytes) {
+  static void require_cover(std::vector<Range> ranges, std::size_t bytes) {
     std::sort(ranges.begin(), ranges.end());
     std::size_t end = 0;
-    for (const auto& range : ranges) {
+    for (const Range& range : ranges) {
       if (range.first != end) throw SafetensorsError("the tensors leave holes or overlap");
       end = range.second;
     }
@@ -213,4 +260,4 @@ class Safetensors {
   std::map<std::string, Tensor> tensors_;
 };
 
-}  // namespace heed::test
+}  // namespace heed::files

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+#include "kv_quality/element_types.hpp"
+
+#include "kv_quality/filled_case.hpp"
+
+std::span<const heed::bench::quality::QualityElement> heed::bench::quality::quality_elements() {
+  static constexpr QualityElement elements[] = {
+      {"f32", make_quality_case<float>},
+      {"f16", make_quality_case<f16>},
+      {"bf16", make_quality_case<bf16>},
+      {"int8", make_quality_case<int8>},
+  };
+  return elements;
+}

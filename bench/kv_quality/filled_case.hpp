@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// A KvCache of any entry and any element as a QualityCase.
+#pragma once
+
+#include <memory>
+#include <type_traits>
+#include <variant>
+
+#include "heed/attention/attend.hpp"
+#include "heed/cache/kv_cache.hpp"
+#include "kv_quality/errors.hpp"
+#include "kv_quality/quality_case.hpp"
+
+namespace heed::bench::quality {
+namespace detail {
+
+inline FullKv<> entry_of(const GroupedShape& shape) {
+  return {.num_kv_heads = shape.num_kv_heads,
+          .head_dim = shape.head_dim,
+          .head_dim_v = shape.head_dim_v};
+}
+inline LatentKv<> entry_of(const LatentShape& shape) {
+  return {.latent_dim = shape.latent_dim, .rope_dim = shape.rope_dim};
+}
+
+template <class Entry, class Element>
+class FilledCase final : public QualityCase {
+  using Cache = KvCache<Entry, Element>;
+  using T = typename Cache::T;
+  using MatrixT = heed::detail::EigenRows<T>;
+  static constexpr bool is_latent = std::is_same_v<Entry, LatentKv<>>;
+
+ public:
+  FilledCase(const Inputs& inputs, const Entry& entry, const AnyExecutor& executor)
+      : sizes_(inputs.sizes()), softmax_scale_(inputs.softmax_scale), executor_(executor),
+        query_(inputs.query.cast<T>()), out_(query_.rows(), sizes_.num_heads * sizes_.head_dim_v),
+        cache_(inputs.seqlen(), entry) {
+    const MatrixT key = inputs.key.cast<T>(), value = inputs.value.cast<T>();
+    if constexpr (is_latent)
+      cache_.append(RowsView<const T>(key).middle_cols(0, entry.latent_dim),
+                    RowsView<const T>(key).middle_cols(entry.latent_dim, entry.rope_dim));
+    else
+      cache_.append(split_heads(RowsView<const T>(key), sizes_.num_kv_heads),
+                    split_heads(RowsView<const T>(value), sizes_.num_kv_heads));
+  }
+
+  Index bytes_per_token() const override { return static_cast<Index>(cache_.bytes_per_token()); }
+
+  MatrixD read_key(Index kv_head) const override {
+    MatrixT key(cache_.seqlen(), sizes_.head_dim);
+    if constexpr (is_latent)
+      read_latent(key);
+    else
+      cache_.read_key(kv_head, key);
+    return key.template cast<double>();
+  }
+  MatrixD read_value(Index kv_head) const override {
+    if constexpr (is_latent) {
+      return read_key(kv_head).leftCols(sizes_.head_dim_v);
+    } else {
+      MatrixT value(cache_.seqlen(), sizes_.head_dim_v);
+      cache_.read_value(kv_head, value);
+      return value.template cast<double>();
+    }
+  }
+
+  MatrixD attend_all() override {
+    attend_rows(query_, out_);
+    return out_.template cast<double>();
+  }
+  void decode() override { attend_rows(query_.bottomRows(1), out_.bottomRows(1)); }
+
+  bool loses_nothing() const override {
+    return std::is_same_v<Element, float> || std::is_same_v<Element, double>;
+  }
+  double error_of_kernel(const MatrixD& query, const MatrixD& key, const MatrixD& value,
+                         const HeadAttention& stored, const MatrixD& out) const override {
+    return kernel_error<T>(query, key, value, stored, out, softmax_scale_);
+  }
+
+ private:
+  void read_latent(MatrixT& row) const {
+    const RowsView<T> view(row);
+    cache_.read_latent(view.middle_cols(0, sizes_.head_dim_v),
+                       view.middle_cols(sizes_.head_dim_v, view.cols - sizes_.head_dim_v));
+  }
+  void attend_rows(RowsView<const T> query, RowsView<T> out) {
+    attend(split_heads(query, sizes_.num_heads), cache_, CausalMask{}, softmax_scale_,
+           split_heads(out, sizes_.num_heads), {.executor = executor_, .workspace = &workspace_});
+  }
+
+  Sizes sizes_;
+  double softmax_scale_;
+  AnyExecutor executor_;
+  MatrixT query_, out_;
+  Cache cache_;
+  Workspace workspace_;
+};
+
+}  // namespace detail
+
+/// A cache of all tokens of `inputs` that stores `Element`.
+template <class Element>
+std::unique_ptr<QualityCase> make_quality_case(const Inputs& inputs, const AnyExecutor& executor) {
+  return std::visit(
+      [&](const auto& shape) -> std::unique_ptr<QualityCase> {
+        const auto entry = detail::entry_of(shape);
+        using Entry = std::remove_cvref_t<decltype(entry)>;
+        return std::make_unique<detail::FilledCase<Entry, Element>>(inputs, entry, executor);
+      },
+      inputs.shape);
+}
+
+}  // namespace heed::bench::quality

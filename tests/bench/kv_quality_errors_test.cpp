@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// What kv_quality measures of caches.
+
+#include <cmath>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kv_quality/filled_case.hpp"
+#include "kv_quality/measure.hpp"
+#include "kv_quality/report.hpp"
+#include "kv_quality/synthetic.hpp"
+
+namespace heed::bench::quality {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr GroupedShape grouped{
+    .model_dim = 0, .num_heads = 4, .num_kv_heads = 2, .head_dim = 64, .head_dim_v = 64};
+constexpr LatentShape latent{.model_dim = 0,
+                             .num_heads = 3,
+                             .latent_dim = 48,
+                             .rope_dim = 32,
+                             .nope_dim = 0,
+                             .head_dim_v = 0};
+
+constexpr QualityElement elements[] = {{"f64", make_quality_case<double>},
+                                       {"f32", make_quality_case<float>},
+                                       {"f16", make_quality_case<f16>},
+                                       {"bf16", make_quality_case<bf16>},
+                                       {"int8", make_quality_case<int8>}};
+
+struct Measured {
+  Inputs inputs;
+  QualityTable table;
+};
+Measured measured(const AttentionShape& shape) {
+  Inputs inputs = synthetic_inputs(shape, {.seqlen = 300, .num_queries = 4}, 3);
+  QualityTable table = measure_quality(inputs, elements, SerialExecutor{}, 0);
+  return {std::move(inputs), std::move(table)};
+}
+
+class Quality : public testing::TestWithParam<AttentionShape> {};
+INSTANTIATE_TEST_SUITE_P(Both, Quality,
+                         testing::Values(AttentionShape(grouped), AttentionShape(latent)));
+
+TEST_P(Quality, IsWithinWhatRoundingMayDo) {
+  for (const QualityRow& row : measured(GetParam()).table.rows) {
+    EXPECT_TRUE(row.is_right()) << row.element << ": " << row.kernel_error;
+    EXPECT_GT(row.kernel_error, 0) << row.element;
+    EXPECT_GT(row.median_seconds, 0);
+  }
+}
+
+TEST_P(Quality, FallsWithTheBitsKept) {
+  const auto rows = measured(GetParam()).table.rows;
+  ASSERT_EQ(rows.size(), 5U);
+  // 53, 24, 11 and 8 bits; int8's step is a 127th of the row's largest, which an outlier is, so to
+  // the others it leaves fewer than bf16.
+  for (std::size_t i = 1; i < rows.size(); ++i) {
+    EXPECT_LT(rows[i - 1].errors.out, rows[i].errors.out) << rows[i].element;
+    EXPECT_LT(rows[i - 1].errors.worst_row, rows[i].errors.worst_row) << rows[i].element;
+  }
+  for (std::size_t i = 0; i < 2; ++i) {  // what a float holds comes back as it was
+    EXPECT_EQ(rows[i].errors.score, 0);
+    EXPECT_NEAR(rows[i].errors.divergence, 0, 1e-14);
+  }
+  for (std::size_t i = 2; i < rows.size(); ++i) {
+    EXPECT_LT(rows[i - 1].errors.score, rows[i].errors.score);
+    EXPECT_LT(rows[i - 1].errors.divergence, rows[i].errors.divergence);
+    EXPECT_LT(rows[i].errors.out, rows[i].errors.worst_row);
+  }
+  // A score is off by a sum of products whose factors are rounded: 2^-8 of each for bf16, at most.
+  EXPECT_LT(rows[3].errors.out, 0.1);
+}
+
+TEST(Quality, CountsBytesPerToken) {
+  const auto rows = measured(grouped).table.rows;
+  EXPECT_EQ(rows[1].bytes_per_token, 2 * 2 * 64 * 4);
+  EXPECT_EQ(rows[4].bytes_per_token, 2 * 2 * (64 + 4));
+  EXPECT_EQ(measured(latent).table.rows[4].bytes_per_token, 80 + 4);
+}
+
+TEST(Quality, ErrorsAreWhatTheirNamesSay) {
+  // Two queries, two keys; the first query sees one key.
+  HeadAttention exact, stored;
+  exact.scores = MatrixD{{1, 0}, {0, 0}};
+  exact.out = MatrixD{{3, 4}, {0, 5}};
+  set_probs(exact);
+  stored.scores = MatrixD{{3, 9}, {std::log(3.0), 0}};  // 3/4 and 1/4 in place of halves
+  set_probs(stored);
+  ErrorSums sums;
+  sums.add(exact, stored, MatrixD{{3, 5}, {3, 5}});
+  const Errors errors = sums.errors();
+  EXPECT_DOUBLE_EQ(errors.out, std::sqrt(10.0 / 50));
+  EXPECT_DOUBLE_EQ(errors.worst_row, 3.0 / 5);
+  EXPECT_DOUBLE_EQ(errors.score, std::sqrt((4 + std::pow(std::log(3.0), 2)) / 3));
+  EXPECT_NEAR(errors.divergence, (0.5 * std::log(0.5 / 0.75) + 0.5 * std::log(0.5 / 0.25)) / 2,
+              1e-15);
+}
+
+TEST(Quality, NoticesAWrongKernel) {
+  Normal normal(1);
+  const MatrixD query = normal.matrix(2, 16), key = normal.matrix(50, 16),
+                value = normal.matrix(50, 8);
+  const HeadAttention exact = attend_exactly(query, key, value, 0.25);
+  const auto error_of = [&](const MatrixD& out) {
+    return kernel_error<float>(query, key, value, exact, out, 0.25);
+  };
+  EXPECT_EQ(error_of(exact.out), 0);
+  MatrixD out = exact.out;
+  out(1, 3) *= 1 + 1e-2;
+  EXPECT_GT(error_of(out), 1);
+  out(0, 0) = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(error_of(out), std::numeric_limits<double>::infinity());
+}
+
+TEST(QualityReport, IsMarkdown) {
+  const Measured both = measured(grouped);
+  const std::string text = markdown(both.inputs, both.table);
+  EXPECT_THAT(text, HasSubstr("4 heads, 2 key/value heads of 64; 300 tokens; synthetic; entropy "
+                              "3.0 bits\n\n| element | bytes per token |"));
+  EXPECT_THAT(text, HasSubstr("\n| f32 | 1024 | "));
+  EXPECT_EQ(heads_text(latent), "3 heads, latents of 48 + 32");
+}
+
+}  // namespace
+}  // namespace heed::bench::quality
