@@ -81,7 +81,7 @@ TEST(Quality, CountsBytesPerToken) {
   const auto rows = measured(grouped).table.rows;
   EXPECT_EQ(rows[1].bytes_per_token, 2 * 2 * 64 * 4);
   EXPECT_EQ(rows[4].bytes_per_token, 2 * 2 * (64 + 4));
-  EXPECT_EQ(measured(latent).table.rows[4].bytes_per_token, 80 + 4);
+  EXPECT_EQ(measured(latent).table.rows[4].bytes_per_token, 48 + 2 * 32 + 4);
 }
 
 TEST(Quality, ErrorsAreWhatTheirNamesSay) {
