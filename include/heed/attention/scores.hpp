@@ -62,8 +62,8 @@ RowsView<const T> scale_queries(const TileScratch<T, Source>& scratch, RowsView<
 }
 
 /// Query . key, for some rows of a tile and the tokens in `vectors`. Fills scratch.scores.
-template <class T, class Source, class Mask, class Element>
-void compute_scores(const Problem<T, Source, Mask>& problem, RowRange rows,
+template <class Problem, class T, class Source, class Element>
+void compute_scores(const Problem& problem, RowRange rows,
                     const CurrentPage<Element>& page, VectorRange vectors,
                     const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
