@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <tuple>
 
@@ -230,10 +231,16 @@ class BatchTiles {
     const auto is_large = [total](const OneTile& tile) {
       return tile.num_splits() > 1 && tile.cost > total / max_partials;
     };
-    std::sort(tiles_.begin(), tiles_.end(), [&](const OneTile& a, const OneTile& b) {
-      return std::tuple(is_large(b), b.cost, a.segments.data(), a.kv_head) <
-             std::tuple(is_large(a), a.cost, b.segments.data(), b.kv_head);
-    });
+    // Tiles of about the same cost stay in the order of their keys, which are then in the caches;
+    // the last of a causal prefill first, since they see the most.
+    const auto rank = [&](const OneTile& tile) {
+      const auto magnitude =
+          static_cast<Index>(std::bit_width(static_cast<std::uint64_t>(tile.cost)));
+      return std::tuple(!is_large(tile), -magnitude, tile.segments.front().problem, tile.kv_head,
+                        -tile.segments.front().begin, tile.segments.data());
+    };
+    std::sort(tiles_.begin(), tiles_.end(),
+              [&](const OneTile& a, const OneTile& b) { return rank(a) < rank(b); });
     Index task = 0;
     for (OneTile& tile : tiles_) {
       if (!is_large(tile)) break;
