@@ -65,8 +65,8 @@ void scale_queries(RowsView<const T> query, const PageView<Element>& page, RowsV
 }
 
 /// Query . key, for some rows of a tile and the tokens in `vectors`. Fills scratch.scores.
-template <class T, class Source, class Mask, class Element>
-void compute_scores(const Problem<T, Source, Mask>& problem, RowRange rows,
+template <class Problem, class T, class Source, class Element>
+void compute_scores(const Problem& problem, RowRange rows,
                     const CurrentPage<Element>& page, VectorRange vectors,
                     const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;

@@ -207,6 +207,7 @@ class KvCache {
   PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
     return layout_.view(table_.data(page), kv_head, scratch);
   }
+  const void* place(Index page) const noexcept { return table_.data(page); }
   /// Of keys that have scales per channel: the page that is being filled, or the next one.
   Index open_page_index() const noexcept
     requires has_open_page
