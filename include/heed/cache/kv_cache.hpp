@@ -15,6 +15,10 @@
 #include "heed/cache/page_table.hpp"
 
 namespace heed {
+namespace detail {
+template <class Cache>
+class KvFile;
+}  // namespace detail
 
 /// Keys and values of one sequence, or latents; a PageSource, so `attend` and the layers read it.
 ///
@@ -180,6 +184,7 @@ class KvCache {
   }
 
  private:
+  friend class detail::KvFile<KvCache>;  // cache/kv_file.hpp
   using Placement = detail::Placement;
   using Layout = detail::PageLayout<Entry, Element>;
 
