@@ -87,9 +87,9 @@ inline Crc64 header_checksum(const KvFileShape& shape, const TableState& table) 
 inline void read_bytes(std::istream& from, char* to, Index count, std::string_view what) {
   from.read(to, count);
   if (from.gcount() == count) return;
-  throw_load_error((from.bad() ? "the stream failed after " : "the file ends after ") +
-                   std::to_string(from.gcount()) + " of the " + std::to_string(count) +
-                   " bytes of " + std::string(what));
+  const std::string part = std::to_string(count) + " bytes of " + std::string(what);
+  if (from.bad()) throw_load_error("the stream failed within the " + part);
+  throw_load_error("the file ends after " + std::to_string(from.gcount()) + " of the " + part);
 }
 
 /// All bytes before the pages. They may be anything.
