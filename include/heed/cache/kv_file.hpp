@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Caches to streams and back: a conversation that goes on tomorrow, or on another machine. Layer
-/// 4, public.
+/// Caches to streams and back: a conversation that goes on tomorrow, or on another machine.
+/// Layer 4, public. Not in the umbrella: only programs that save need to compile it.
 ///
 /// A cache becomes a safetensors file, which other programs can read, of one tensor of bytes: the
 /// pages it holds, as they are (kv_entry.hpp says what lies where). What they mean is in the
@@ -27,7 +27,8 @@
 /// | checksum                           | CRC-64/XZ of all other bytes, its digits zeros  |
 ///
 /// A header has one text alone, so that every byte of a file is checked. The capacity is not part
-/// of it, and neither is where the pages came from.
+/// of it, and neither is where the pages came from. The checksum finds accidents, not forgery: a
+/// file that was made to deceive is safe to read, but its keys and values are its author's.
 #pragma once
 
 #include <cstddef>
