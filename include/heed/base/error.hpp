@@ -49,6 +49,14 @@ class ElementError : public std::domain_error {
   using std::domain_error::domain_error;
 };
 
+/// A file is not what was asked for: cut off, altered, of something else, or it cannot be written.
+/// The message names what is wrong, with what was found and expected. The cache is as it was before
+/// the call.
+class FileError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 namespace detail {
 
 /// "[3, 4]"

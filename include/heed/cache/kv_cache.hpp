@@ -16,6 +16,10 @@
 #include "heed/cache/staging.hpp"
 
 namespace heed {
+namespace detail {
+template <class Cache>
+class KvFile;
+}  // namespace detail
 
 /// Keys and values of one sequence, or latents; a PageSource, so `attend` and the layers read it.
 ///
@@ -221,6 +225,7 @@ class KvCache {
   }
 
  private:
+  friend class detail::KvFile<KvCache>;  // cache/kv_file.hpp
   using Placement = detail::Placement;
 
   KvCache(const Layout& layout, detail::PageTable table)

@@ -5,10 +5,14 @@
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "heed/cache/cache_window.hpp"
 #include "heed/cache/page_store.hpp"
+#include "heed/cache/table_state.hpp"
 #include "heed/policy/mask.hpp"
 
 namespace heed::detail {
@@ -43,7 +47,7 @@ class PageTable {
   }
 
   static constexpr Index page_count(Index tokens) noexcept {
-    return (tokens + page_size - 1) / page_size;
+    return TableState::page_count(tokens);
   }
   Index seqlen() const noexcept { return seqlen_; }
   Index capacity() const noexcept { return capacity_; }
@@ -54,6 +58,9 @@ class PageTable {
   Index held_pages() const noexcept { return std::ssize(pages_); }
   /// Tokens that were let go: no query may see them.
   KeyRange dropped() const noexcept { return dropped_; }
+  TableState state() const noexcept {
+    return {seqlen_, std::max<Index>(0, dropped_.end - dropped_.begin), released_};
+  }
   /// Bytes of the table, and of the store's lists if it is this sequence's own.
   std::size_t bytes() const noexcept {
     if (store_ == nullptr) return 0;
@@ -64,10 +71,13 @@ class PageTable {
     return pages_.capacity() * sizeof(PageId) + lists;
   }
 
+  /// The memory of the `at`th of the pages held.
+  std::byte* held_data(Index at) const noexcept {
+    return store_->data(pages_[static_cast<std::size_t>(at)]);
+  }
   /// The memory of page `page` of the sequence, which is held.
   std::byte* data(Index page) const noexcept {
-    const Index at = page < sink_pages_ ? page : page - released_;
-    return store_->data(pages_[static_cast<std::size_t>(at)]);
+    return held_data(page < sink_pages_ ? page : page - released_);
   }
 
   /// Throws CapacityError unless `count` more tokens fit.
@@ -185,6 +195,36 @@ class PageTable {
     clear();
     pages_.assign(prefix.begin(), prefix.end());
     seqlen_ = seqlen;
+  }
+
+  /// Throws CapacityError or PoolExhaustedError if a table of this capacity and store can never
+  /// hold what a reachable state does.
+  void require_fits(std::string_view where, const TableState& state) const {
+    const Index pages = state.held_pages();
+    if (window_ ? pages > page_count(capacity_) : state.seqlen > capacity_)
+      throw CapacityError("heed::" + std::string(where) + ": " +
+                          std::to_string(window_ ? pages * page_size : state.seqlen) +
+                          " tokens are to be held, but the capacity is " +
+                          std::to_string(capacity_));
+    if (pages > store_->num_pages())
+      throw PoolExhaustedError("heed::" + std::string(where) + ": " + std::to_string(pages) +
+                               " pages are needed, but the pool has " +
+                               std::to_string(store_->num_pages()));
+  }
+  /// Holds pages with this content in place of its own. All or nothing.
+  /// \param state    reachable, and such that it fits
+  /// \param content  of the held pages, in the sequence's order
+  /// 	hrows PoolExhaustedError
+  void restore(const TableState& state, const std::byte* content) {
+    std::vector<PageId> pages(static_cast<std::size_t>(state.held_pages()));
+    store_->exchange(pages_, pages);
+    pages_.assign(pages.begin(), pages.end());  // there is room
+    seqlen_ = state.seqlen, released_ = state.released_pages, dropped_ = {};
+    if (state.dropped_tokens > 0)
+      dropped_ = {window_->num_sink_tokens, window_->num_sink_tokens + state.dropped_tokens};
+    const Index bytes = store_->page_bytes();
+    for (Index at = 0; at < held_pages(); ++at)
+      std::copy_n(content + at * bytes, bytes, held_data(at));
   }
 
  private:

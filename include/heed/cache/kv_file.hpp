@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Caches to streams and back: a conversation that goes on tomorrow, or on another machine.
+/// Layer 4, public. Not in the umbrella: only programs that save need to compile it.
+///
+/// A cache becomes a safetensors file, which other programs can read, of one tensor of bytes: the
+/// pages it holds, as they are (kv_entry.hpp says what lies where). What they mean is in the
+/// header's metadata. Here a sequence of 70 tokens in FullKv<8, 128>, without line breaks in truth:
+///
+///     <8 bytes: the size of what follows up to the pages, little-endian, a multiple of 8>
+///     {"__metadata__":{"format":"heed.kv_cache","version":"1",
+///       "entry":"full","num_kv_heads":"8","head_dim":"128","head_dim_v":"128",
+///       "element":"bfloat16","page_size":"64","num_sink_tokens":"none","window_left":"none",
+///       "seqlen":"70","dropped_tokens":"0","released_pages":"0","checksum":"8d4ac71e56c0bb1f"},
+///      "pages":{"dtype":"U8","shape":[2,262144],"data_offsets":[0,524288]}}<spaces>
+///     <524288 bytes>
+///
+/// | field                              | what                                            |
+/// | ---------------------------------- | ----------------------------------------------- |
+/// | entry                              | full (FullKv) or latent (LatentKv)              |
+/// | num_kv_heads, head_dim, head_dim_v | of a full entry                                 |
+/// | latent_dim, rope_dim               | of a latent one                                 |
+/// | element                            | float32, float64, float16, bfloat16 or int8     |
+/// | num_sink_tokens, window_left       | of the CacheWindow, or none                     |
+/// | seqlen                             | tokens, those let go included                   |
+/// | dropped_tokens, released_pages     | what the window has let go, behind the sinks    |
+/// | checksum                           | CRC-64/XZ of all other bytes, its digits zeros  |
+///
+/// A header has one text alone, so that every byte of a file is checked. The capacity is not part
+/// of it, and neither is where the pages came from. The checksum finds accidents, not forgery: a
+/// file that was made to deceive is safe to read, but its keys and values are its author's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <istream>
+#include <ostream>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "heed/base/aligned_array.hpp"
+#include "heed/cache/crc64.hpp"
+#include "heed/cache/kv_cache.hpp"
+#include "heed/cache/kv_file_header.hpp"
+
+namespace heed {
+namespace detail {
+
+template <class Element>
+constexpr std::string_view element_name() {
+  if constexpr (std::is_same_v<Element, float>) return "float32";
+  if constexpr (std::is_same_v<Element, double>) return "float64";
+  if constexpr (std::is_same_v<Element, f16>) return "float16";
+  if constexpr (std::is_same_v<Element, bf16>) return "bfloat16";
+  if constexpr (std::is_same_v<Element, int8>) return "int8";
+  return "";
+}
+
+/// What `save` and `load` need of a cache.
+template <class Entry, class Element>
+class KvFile<KvCache<Entry, Element>> {
+ public:
+  using Cache = KvCache<Entry, Element>;
+
+  /// \param cache  const to save, not to load
+  template <class MaybeConst>
+  static auto& table(std::string_view where, MaybeConst& cache) {
+    if (cache.table_.store() == nullptr)
+      throw StateError("heed::" + std::string(where) + ": the cache was moved from");
+    return cache.table_;
+  }
+  static KvFileShape shape(const Cache& cache) {
+    static_assert(!element_name<Element>().empty(),
+                  "heed: this element has no name in cache files; give it one in element_name.");
+    KvFileShape shape{.fields = {}, .page_bytes = cache.layout_.page_bytes()};
+    const auto add = [&shape](std::string_view name, Index size) {
+      shape.fields.push_back({name, std::to_string(size)});
+    };
+    const Entry& entry = cache.entry();
+    shape.fields.push_back({"entry", is_latent<Entry> ? "latent" : "full"});
+    if constexpr (is_latent<Entry>) {
+      add("latent_dim", entry.latent_dim), add("rope_dim", entry.rope_dim);
+    } else {
+      add("num_kv_heads", entry.num_kv_heads);
+      add("head_dim", entry.head_dim), add("head_dim_v", entry.head_dim_v);
+    }
+    shape.fields.push_back({"element", std::string(element_name<Element>())});
+    add("page_size", page_size);
+    if (const auto& window = cache.table_.window()) {
+      add("num_sink_tokens", window->num_sink_tokens), add("window_left", window->window_left);
+    } else {
+      shape.fields.push_back({"num_sink_tokens", "none"});
+      shape.fields.push_back({"window_left", "none"});
+    }
+    return shape;
+  }
+};
+
+inline void save_table(const PageTable& table, const KvFileShape& shape, std::ostream& to) {
+  KvFileState state{.table = table.state(), .checksum = 0};
+  const auto page = [&](Index at) {
+    return std::span<const std::byte>(table.held_data(at),
+                                      static_cast<std::size_t>(shape.page_bytes));
+  };
+  Crc64 checksum = header_checksum(shape, state.table);
+  for (Index at = 0; at < table.held_pages(); ++at) checksum.add(page(at));
+  state.checksum = checksum.value();
+
+  const std::string header = header_text(shape, state);
+  to.write(header.data(), std::ssize(header));
+  for (Index at = 0; at < table.held_pages(); ++at)
+    to.write(reinterpret_cast<const char*>(page(at).data()), shape.page_bytes);
+  if (!to.flush())
+    throw FileError("heed::save: the stream did not take the file's " +
+                    std::to_string(std::ssize(header) + table.held_pages() * shape.page_bytes) +
+                    " bytes");
+}
+
+inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& table) {
+  // Numbers of the file are believed step by step: first that such a sequence can be, then that it
+  // has room here, which bounds the memory that is taken to read it.
+  const std::string header = read_header_text(from);
+  const KvFileState state = parse_header(header, shape);
+  if (!state.table.is_reachable(table.window()))
+    throw_load_error("seqlen, dropped_tokens and released_pages are " +
+                     std::to_string(state.table.seqlen) + ", " +
+                     std::to_string(state.table.dropped_tokens) + " and " +
+                     std::to_string(state.table.released_pages) +
+                     " in the file, which cannot be with the cache's window");
+  table.require_fits("load", state.table);
+  const Index pages = state.table.held_pages(), size = pages * shape.page_bytes;
+  if (header != header_text(shape, state))
+    throw_load_error("the header's end is not that of \"pages\", U8 " +
+                     shape_text({pages, shape.page_bytes}));
+
+  const auto content = make_aligned<std::byte>(size);
+  read_bytes(from, reinterpret_cast<char*>(content.get()), size, "its pages");
+  Crc64 checksum = header_checksum(shape, state.table);
+  checksum.add({content.get(), static_cast<std::size_t>(size)});
+  if (checksum.value() != state.checksum)
+    throw_load_error("the checksum is " + checksum_text(state.checksum) + " in the file, " +
+                     checksum_text(checksum.value()) + " of its content: it was altered");
+  table.restore(state.table, content.get());
+}
+
+}  // namespace detail
+
+/// Writes a cache, and flushes the stream. Several caches may follow one another in a stream: one
+/// for each layer. Files of std::ofstream are opened as std::ios::binary. The tokens' own bits are
+/// saved; those of a page that is not full may be followed by what was there before a `truncate`.
+/// \throws FileError if the stream does not take it all, StateError for a cache that was moved from
+template <class Entry, class Element>
+void save(const KvCache<Entry, Element>& cache, std::ostream& to) {
+  using File = detail::KvFile<KvCache<Entry, Element>>;
+  const detail::PageTable& table = File::table("save", cache);
+  detail::save_table(table, File::shape(cache), to);
+}
+
+/// Gives a cache the tokens of one that was saved in place of its own, bit for bit. Entry, element
+/// and window must be the same; capacity, and whether pages are a pool's, may differ. The stream is
+/// left behind the last byte that was read: where the next cache begins, or wherever it failed.
+///
+/// The file is read and checked as a whole before the cache changes, which takes memory for a
+/// second copy of its pages until then. It may hold anything: what is not as `save` wrote it is an
+/// error.
+/// \throws FileError if the file is cut off, altered, or of another kind of cache; CapacityError,
+/// PoolExhaustedError; StateError for a cache that was moved from; what the stream is set to throw
+template <class Entry, class Element>
+void load(std::istream& from, KvCache<Entry, Element>& cache) {
+  using File = detail::KvFile<KvCache<Entry, Element>>;
+  detail::PageTable& table = File::table("load", cache);
+  detail::load_table(from, File::shape(cache), table);
+}
+
+}  // namespace heed

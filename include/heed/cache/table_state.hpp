@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// What there is to say of a sequence but for its pages. Layer 4, detail.
+#pragma once
+
+#include <optional>
+
+#include "heed/cache/cache_window.hpp"
+
+namespace heed::detail {
+
+/// How long a table's sequence is, and what of it was let go.
+struct TableState {
+  Index seqlen = 0;
+  Index dropped_tokens = 0;  ///< behind the sinks
+  Index released_pages = 0;  ///< behind the sinks' pages
+
+  static constexpr Index page_count(Index tokens) noexcept {
+    return (tokens + page_size - 1) / page_size;
+  }
+  Index held_pages() const noexcept { return page_count(seqlen) - released_pages; }
+
+  /// Whether calls can have brought a table with this window here. \pre  numbers in 0 .. 10^15
+  bool is_reachable(const std::optional<CacheWindow>& window) const noexcept {
+    if (!window) return dropped_tokens == 0 && released_pages == 0;
+    // The last query may see neither what was dropped nor, therefore, a page that is not there.
+    const Index dropped_end = window->num_sink_tokens + dropped_tokens;
+    const Index released_end = (page_count(window->num_sink_tokens) + released_pages) * page_size;
+    return (dropped_tokens == 0 || dropped_end < seqlen - window->window_left) &&
+           (released_pages == 0 || released_end <= dropped_end);
+  }
+};
+
+}  // namespace heed::detail
