@@ -55,7 +55,8 @@ using AllTokens =
     testing::Types<test::FullTokens<float>, test::FullTokens<double>, test::FullTokens<f16>,
                    test::FullTokens<bf16>, test::FullTokens<int8>, test::LatentTokens<float>,
                    test::LatentTokens<double>, test::LatentTokens<f16>, test::LatentTokens<bf16>,
-                   test::LatentTokens<int8>>;
+                   test::LatentTokens<int8>, test::FullTokens<int4>,
+                   test::FullTokens<Rotated<PerChannel<int8>>>, test::LatentTokens<Rotated<int4>>>;
 TYPED_TEST_SUITE(SavedCache, AllTokens);
 
 TYPED_TEST(SavedCache, IsThereAgain) {

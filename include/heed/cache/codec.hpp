@@ -19,11 +19,12 @@ namespace heed::detail {
 template <class Stored>
 inline constexpr float largest_code = std::is_same_v<Stored, int4> ? 15 : 127;
 
-/// The code nearest to x, which is counted in scales.
+/// The code nearest to x, which is counted in scales; the least one for a NaN, which only a file
+/// can bring here.
 template <class Stored>
 int nearest_code(float x) {
   constexpr float largest = largest_code<Stored>;
-  const float inside = std::clamp(x, -largest, largest);
+  const float inside = x > -largest ? std::min(x, largest) : -largest;
   if constexpr (std::is_same_v<Stored, int4>)
     return 2 * static_cast<int>(std::nearbyint((inside + largest) / 2)) - 15;
   else

@@ -45,10 +45,8 @@ class KvCache {
   static constexpr bool has_open_page = detail::Staging<Entry, Stored>::has_open_page;
 
  public:
-  /// What the kernel reads.
-  using Element = KernelElement<Stored>;
-  /// What is appended and read back: double for double, float for all others.
-  using T = ComputeType<Stored>;
+  using Element = KernelElement<Stored>;  ///< what the kernel reads
+  using T = ComputeType<Stored>;  ///< what is appended and read: double for double, else float
   static constexpr KeyLayout key_layout = Entry::key_layout;
   static constexpr RowRotation row_rotation =
       is_rotated<Stored> ? RowRotation::walsh_hadamard : RowRotation::none;

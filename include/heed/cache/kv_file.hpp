@@ -20,17 +20,21 @@
 /// | entry                              | full (FullKv) or latent (LatentKv)              |
 /// | num_kv_heads, head_dim, head_dim_v | of a full entry                                 |
 /// | latent_dim, rope_dim               | of a latent one                                 |
-/// | element                            | float32, float64, float16, bfloat16 or int8     |
+/// | element                            | float32, float64, float16, bfloat16, int8, int4 |
+/// |                                    | int8_per_channel, or one of these after rotated_ |
 /// | num_sink_tokens, window_left       | of the CacheWindow, or none                     |
 /// | seqlen                             | tokens, those let go included                   |
 /// | dropped_tokens, released_pages     | what the window has let go, behind the sinks    |
 /// | checksum                           | CRC-64/XZ of all other bytes, its digits zeros  |
+///
+/// Keys with scales per channel add a tensor, "open_page": the page that is being filled, in float.
 ///
 /// A header has one text alone, so that every byte of a file is checked. The capacity is not part
 /// of it, and neither is where the pages came from. The checksum finds accidents, not forgery: a
 /// file that was made to deceive is safe to read, but its keys and values are its author's.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <istream>
@@ -56,6 +60,12 @@ constexpr std::string_view element_name() {
   if constexpr (std::is_same_v<Element, f16>) return "float16";
   if constexpr (std::is_same_v<Element, bf16>) return "bfloat16";
   if constexpr (std::is_same_v<Element, int8>) return "int8";
+  if constexpr (std::is_same_v<Element, int4>) return "int4";
+  if constexpr (std::is_same_v<Element, PerChannel<int8>>) return "int8_per_channel";
+  if constexpr (std::is_same_v<Element, Rotated<int8>>) return "rotated_int8";
+  if constexpr (std::is_same_v<Element, Rotated<int4>>) return "rotated_int4";
+  if constexpr (std::is_same_v<Element, Rotated<PerChannel<int8>>>)
+    return "rotated_int8_per_channel";
   return "";
 }
 
@@ -72,10 +82,15 @@ class KvFile<KvCache<Entry, Element>> {
       throw StateError("heed::" + std::string(where) + ": the cache was moved from");
     return cache.table_;
   }
+  /// Empty where the page that is being filled is as the others.
+  static std::span<std::byte> open_page(const Cache& cache) { return cache.staging_.open_bytes(); }
+  static void forget_kept_page(Cache& cache) noexcept { cache.staging_.forget(); }
   static KvFileShape shape(const Cache& cache) {
     static_assert(!element_name<Element>().empty(),
                   "heed: this element has no name in cache files; give it one in element_name.");
-    KvFileShape shape{.fields = {}, .page_bytes = cache.layout_.page_bytes()};
+    KvFileShape shape{.fields = {},
+                      .page_bytes = cache.layout_.page_bytes(),
+                      .open_page_bytes = std::ssize(open_page(cache))};
     const auto add = [&shape](std::string_view name, Index size) {
       shape.fields.push_back({name, std::to_string(size)});
     };
@@ -99,27 +114,36 @@ class KvFile<KvCache<Entry, Element>> {
   }
 };
 
-inline void save_table(const PageTable& table, const KvFileShape& shape, std::ostream& to) {
+inline void save_table(const PageTable& table, std::span<const std::byte> open_page,
+                       const KvFileShape& shape, std::ostream& to) {
   KvFileState state{.table = table.state(), .checksum = 0};
+  open_page = open_page.first(static_cast<std::size_t>(shape.open_bytes(state.table)));
   const auto page = [&](Index at) {
     return std::span<const std::byte>(table.held_data(at),
                                       static_cast<std::size_t>(shape.page_bytes));
   };
   Crc64 checksum = header_checksum(shape, state.table);
   for (Index at = 0; at < table.held_pages(); ++at) checksum.add(page(at));
+  checksum.add(open_page);
   state.checksum = checksum.value();
 
   const std::string header = header_text(shape, state);
-  to.write(header.data(), std::ssize(header));
-  for (Index at = 0; at < table.held_pages(); ++at)
-    to.write(reinterpret_cast<const char*>(page(at).data()), shape.page_bytes);
+  const auto write = [&to](std::span<const std::byte> bytes) {
+    to.write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
+  };
+  write(std::as_bytes(std::span(header)));
+  for (Index at = 0; at < table.held_pages(); ++at) write(page(at));
+  write(open_page);
   if (!to.flush())
     throw FileError("heed::save: the stream did not take the file's " +
-                    std::to_string(std::ssize(header) + table.held_pages() * shape.page_bytes) +
+                    std::to_string(std::ssize(header) + table.held_pages() * shape.page_bytes +
+                                   std::ssize(open_page)) +
                     " bytes");
 }
 
-inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& table) {
+/// \param open_page  where the page that is being filled goes, if it is not as the others
+inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& table,
+                       std::span<std::byte> open_page) {
   // Numbers of the file are believed step by step: first that such a sequence can be, then that it
   // has room here, which bounds the memory that is taken to read it.
   const std::string header = read_header_text(from);
@@ -131,11 +155,12 @@ inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& 
                      std::to_string(state.table.released_pages) +
                      " in the file, which cannot be with the cache's window");
   table.require_fits("load", state.table);
-  const Index pages = state.table.held_pages(), size = pages * shape.page_bytes;
+  const Index pages = state.table.held_pages();
   if (header != header_text(shape, state))
     throw_load_error("the header's end is not that of \"pages\", U8 " +
                      shape_text({pages, shape.page_bytes}));
 
+  const Index open = shape.open_bytes(state.table), size = pages * shape.page_bytes + open;
   const auto content = make_aligned<std::byte>(size);
   read_bytes(from, reinterpret_cast<char*>(content.get()), size, "its pages");
   Crc64 checksum = header_checksum(shape, state.table);
@@ -144,6 +169,7 @@ inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& 
     throw_load_error("the checksum is " + checksum_text(state.checksum) + " in the file, " +
                      checksum_text(checksum.value()) + " of its content: it was altered");
   table.restore(state.table, content.get());
+  std::copy_n(content.get() + size - open, open, open_page.data());
 }
 
 }  // namespace detail
@@ -156,7 +182,7 @@ template <class Entry, class Element>
 void save(const KvCache<Entry, Element>& cache, std::ostream& to) {
   using File = detail::KvFile<KvCache<Entry, Element>>;
   const detail::PageTable& table = File::table("save", cache);
-  detail::save_table(table, File::shape(cache), to);
+  detail::save_table(table, File::open_page(cache), File::shape(cache), to);
 }
 
 /// Gives a cache the tokens of one that was saved in place of its own, bit for bit. Entry, element
@@ -172,7 +198,8 @@ template <class Entry, class Element>
 void load(std::istream& from, KvCache<Entry, Element>& cache) {
   using File = detail::KvFile<KvCache<Entry, Element>>;
   detail::PageTable& table = File::table("load", cache);
-  detail::load_table(from, File::shape(cache), table);
+  detail::load_table(from, File::shape(cache), table, File::open_page(cache));
+  File::forget_kept_page(cache);
 }
 
 }  // namespace heed

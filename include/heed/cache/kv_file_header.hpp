@@ -32,6 +32,12 @@ struct KvFileField {
 struct KvFileShape {
   std::vector<KvFileField> fields;
   Index page_bytes = 0;
+  Index open_page_bytes = 0;  ///< of a page that is being filled, if it is not as the others
+
+  /// Bytes of the page that is being filled, if there is one apart.
+  Index open_bytes(const TableState& table) const noexcept {
+    return table.seqlen % page_size == 0 ? 0 : open_page_bytes;
+  }
 };
 
 /// What is a file's own.
@@ -64,7 +70,14 @@ inline std::string header_text(const KvFileShape& shape, const KvFileState& stat
   const Index pages = state.table.held_pages();
   json.append(R"(},"pages":{"dtype":"U8","shape":[)").append(std::to_string(pages)).append(",");
   json.append(std::to_string(shape.page_bytes)).append(R"(],"data_offsets":[0,)");
-  json.append(std::to_string(pages * shape.page_bytes)).append("]}}");
+  const Index end = pages * shape.page_bytes;
+  json.append(std::to_string(end)).append("]}");
+  if (const Index open = shape.open_bytes(state.table); open > 0) {
+    json.append(R"(,"open_page":{"dtype":"U8","shape":[)").append(std::to_string(open));
+    json.append(R"(],"data_offsets":[)").append(std::to_string(end)).append(",");
+    json.append(std::to_string(end + open)).append("]}");
+  }
+  json.append("}");
   json.resize((json.size() + 7) / 8 * 8, ' ');
   std::string text(8, '\0');
   for (std::size_t i = 0; i < 8; ++i) text[i] = static_cast<char>(json.size() >> (8 * i) & 0xff);

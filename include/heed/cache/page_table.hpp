@@ -214,13 +214,13 @@ class PageTable {
   /// Holds pages with this content in place of its own. All or nothing.
   /// \param state    reachable, and such that it fits
   /// \param content  of the held pages, in the sequence's order
-  /// 	hrows PoolExhaustedError
+  /// \throws PoolExhaustedError
   void restore(const TableState& state, const std::byte* content) {
     std::vector<PageId> pages(static_cast<std::size_t>(state.held_pages()));
     store_->exchange(pages_, pages);
     pages_.assign(pages.begin(), pages.end());  // there is room
     seqlen_ = state.seqlen, released_ = state.released_pages, dropped_ = {};
-    if (state.dropped_tokens > 0)
+    if (window_ && state.dropped_tokens > 0)
       dropped_ = {window_->num_sink_tokens, window_->num_sink_tokens + state.dropped_tokens};
     const Index bytes = store_->page_bytes();
     for (Index at = 0; at < held_pages(); ++at)

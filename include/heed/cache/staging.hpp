@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <span>
 
 #include "heed/base/aligned_array.hpp"
 #include "heed/cache/page_layout.hpp"
@@ -78,6 +79,10 @@ class OpenPage {
   }
   /// The page is whole and was stored as page `index`.
   void keep(Index index) noexcept { half_ = 1 - half_, kept_ = index; }
+  /// The page that is being filled, as it lies there.
+  std::span<std::byte> whole() const noexcept {
+    return {page(), static_cast<std::size_t>(layout_.page_bytes())};
+  }
   /// No page that comes after is the one that was filled last.
   void forget() noexcept { kept_ = -1; }
   /// Goes on filling page `index`, which holds `tokens`. \param stored  the page as it was stored
@@ -159,6 +164,11 @@ class Staging {
   void filled(Index index, Index first) noexcept {
     if constexpr (has_open_page)
       if (index == first) open_.keep(index);
+  }
+  /// The page that is being filled, if it is kept here.
+  std::span<std::byte> open_bytes() const noexcept {
+    if constexpr (has_open_page) return open_.whole();
+    return {};
   }
   /// A sequence ends with a whole page, other than the one that was filled last.
   void forget() noexcept {
