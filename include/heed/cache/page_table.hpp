@@ -221,7 +221,7 @@ class PageTable {
     store_->exchange(pages_, pages);
     pages_.assign(pages.begin(), pages.end());  // there is room
     seqlen_ = state.seqlen, released_ = state.released_pages, dropped_ = {};
-    if (state.dropped_tokens > 0)
+    if (window_ && state.dropped_tokens > 0)
       dropped_ = {window_->num_sink_tokens, window_->num_sink_tokens + state.dropped_tokens};
     const Index bytes = store_->page_bytes();
     for (Index at = 0; at < held_pages(); ++at)
