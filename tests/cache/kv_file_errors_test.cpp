@@ -96,7 +96,7 @@ TEST_F(KvFileErrors, EveryCutIsFound) {
 TEST_F(KvFileErrors, SaysWhatIsMissing) {
   expect_refused("", "the file ends after 0 of the 8 bytes of its header's length");
   expect_refused(file_.substr(0, 100), "the file ends after 92 of the 344 bytes of its header");
-  expect_refused(file_.substr(0, 1000), "the file ends after 648 of the 4608 bytes of its pages");
+  expect_refused(file_.substr(0, 1000), "the file ends after 648 of the 8704 bytes of its pages");
   expect_refused("{\"a\": 1}",
                  "the file's header is said to have 9021026962656797307 bytes, "
                  "which no header of heed::save has");
@@ -106,7 +106,7 @@ TEST_F(KvFileErrors, SaysWhatIsMissing) {
   altered.back() ^= 1;
   EXPECT_THROW(load_from(altered, cache_), FileError);
   expect_refused(with_replaced(file_, "\"shape\":[2,", "\"shape\":[3,"),
-                 "the header's end is not that of \"pages\", U8 [2, 2304]");
+                 "the header's end is not that of \"pages\", U8 [2, 4352]");
   expect_refused(with_replaced(file_, "\"seqlen\"", "\"sqelen\""),
                  "the header has \"sqelen\":\" where \"seqlen\":\" is expected");
 }
@@ -259,7 +259,7 @@ TEST_F(KvFileErrors, StreamsThatFail) {
   }
   FailingBuffer buffer(file_, 700);
   std::istream from(&buffer);
-  expect_error("heed::load: the stream failed within the 4608 bytes of its pages",
+  expect_error("heed::load: the stream failed within the 8704 bytes of its pages",
                [&] { load(from, cache_); });
   expect_error("heed::load: the stream failed within the 8 bytes of its header's length",
                [&] { load(from, cache_); });

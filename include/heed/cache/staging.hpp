@@ -77,6 +77,7 @@ class OpenPage {
   void write(Index kv_head, Index slot, RowsView<const float> key, RowsView<const float> value) {
     layout_.write(page(), kv_head, slot, key, value);
   }
+  void clear() noexcept { std::fill_n(page(), layout_.page_bytes(), std::byte{0}); }
   /// The page is whole and was stored as page `index`.
   void keep(Index index) noexcept { half_ = 1 - half_, kept_ = index; }
   /// The page that is being filled, as it lies there.
@@ -154,6 +155,7 @@ class Staging {
     if constexpr (is_rotated<Stored>)
       first = rotated_.first(first), second = rotated_.second(second);
     if constexpr (has_open_page) {
+      if (slot == 0 && kv_head == 0) open_.clear();
       open_.write(kv_head, slot, first, second);
       if (slot + first.rows == page_size) layout.write_page(page, kv_head, open_.view(kv_head));
     } else {
