@@ -106,8 +106,11 @@ class PlacedBytes : public testing::Test {
     Index pages = capacity_pages;
     if (placement == Placement::pool) {
       pages = pages_of(one.tokens);
-      if (one.window)  // what the last append saw, and the page behind it
-        pages -= std::max<Index>(0, (one.tokens - 1) / page_size - pages_of(*one.window) - 1);
+      if (one.window) {
+        // What the first token of the last append sees stays, and the page before that.
+        const Index last_append = (one.tokens - 1) / page_size * page_size;
+        pages -= std::max<Index>(0, (last_append - (*one.window - 1)) / page_size - 1);
+      }
     }
     const Expected expected = expected_bytes<Element>(entry, pages, capacity_pages, placement);
     EXPECT_EQ(static_cast<Index>(placed.cache().table_bytes()), expected.table);
