@@ -3,6 +3,8 @@
 /// With a workspace, a decode step allocates nothing, and prefill needs no more memory for more
 /// tokens.
 
+#include <span>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -71,6 +73,37 @@ TEST(AttendAllocations, ADecodeStepInAPoolMakesNone) {
     for (Index token = 101; token < 400; ++token)
       EXPECT_EQ(test::count_allocations([&] { step(token); }), 0) << token;
   }
+}
+
+// Nor does a batch of them, over pages that they share and pages of their own.
+TEST(AttendAllocations, ADecodeStepOfABatchMakesNone) {
+  Random random(5);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 6, .num_kv_heads = 2, .seqlen_q = 20, .seqlen_kv = 1500}, random);
+  const PagePool<FullKv<2, 16>> pool(60);
+  KvCache<FullKv<2, 16>> prefix(pool, 1500);
+  prefix.append(view(inputs.key).middle_rows(0, 1200), view(inputs.value).middle_rows(0, 1200));
+  std::vector<KvCache<FullKv<2, 16>>> caches;
+  std::vector<test::AttentionResult<float>> results;
+  for (int i = 0; i < 5; ++i) {
+    caches.push_back(prefix.fork());
+    results.emplace_back(6, 1, 16);
+  }
+  std::vector<AttendSequence<float, KvCache<FullKv<2, 16>>, CausalMask>> sequences;
+  for (std::size_t i = 0; i < caches.size(); ++i)
+    sequences.push_back({view(inputs.query).middle_rows(static_cast<Index>(i), 1), &caches[i],
+                         CausalMask{}, view(results[i].out)});
+  Workspace workspace;
+  const auto step = [&](Index token) {
+    for (auto& cache : caches)
+      cache.append(view(inputs.key).middle_rows(token, 1),
+                   view(inputs.value).middle_rows(token, 1));
+    attend_batch(std::span(std::as_const(sequences)), 0.25,
+                 {.executor = SerialExecutor{}, .workspace = &workspace});
+  };
+  step(1200);  // makes the scratch
+  for (Index token = 1201; token < 1300; ++token)
+    EXPECT_EQ(test::count_allocations([&] { step(token); }), 0) << token;
 }
 
 TEST(AttendAllocations, AMatrixCallMakesNoneEither) {

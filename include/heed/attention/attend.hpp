@@ -9,8 +9,9 @@
 /// | caches of several sequences   | attend_batch(sequences, score, options)                 |
 #pragma once
 
-#include <vector>
+#include <memory>
 
+#include "heed/attention/batch.hpp"
 #include "heed/attention/matrix_source.hpp"
 #include "heed/attention/schedule.hpp"
 
@@ -146,34 +147,36 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
                         {.first = 0, .total = HeadsView<const T>(query).num_heads});
 }
 
-/// Attention for a ragged batch: every sequence has its own queries, keys and mask. The bits are
-/// those of one call per sequence.
+/// Attention for a ragged batch: every sequence has its own queries, keys and mask; prefills, chunks
+/// and decode steps may stand side by side. The bits are those of one call per sequence.
+///
+/// Sequences whose caches begin with the same pages (KvCache::fork, KvCache::assign_prefix) are
+/// taken together there: a tile of up to 96 query rows reads each page once, whosever rows they
+/// are.
 /// \param options  `lse` is not used here: each sequence has its own
 /// \throws ShapeError before anything is written.
 template <class T, class Source, class Mask, class Score>
 void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, const Score& score,
                   const AttendOptions<T>& options = {}) {
   if (sequences.empty()) return;
-  std::vector<detail::Problem<T, Source, Mask>> problems;
-  problems.reserve(sequences.size());
-  const Source& first = *sequences.front().source;
-  for (const auto& sequence : sequences) {
-    problems.push_back({sequence.query,
-                        sequence.source,
-                        &sequence.mask,
-                        sequence.out,
-                        sequence.lse,
-                        options.sinks,
-                        {.first = 0, .total = sequence.query.num_heads}});
-    detail::require_shape("attend_batch", "source [head_dim, head_dim_v]",
-                          {sequence.source->head_dim(), sequence.source->head_dim_v()},
-                          {first.head_dim(), first.head_dim_v()});
-    detail::check_problem("attend_batch", problems.back(), detail::as_score_policy(score));
-  }
+  using Problem = detail::Problem<T, Source, Mask>;
   Workspace local;
-  detail::run(std::span<const detail::Problem<T, Source, Mask>>(problems),
-              detail::as_score_policy(score), options.executor,
-              options.workspace != nullptr ? *options.workspace : local);
+  Workspace& workspace = options.workspace != nullptr ? *options.workspace : local;
+  const Workspace::Borrowed block = workspace.borrow(sequences.size() * sizeof(Problem));
+  const std::span<Problem> problems(reinterpret_cast<Problem*>(block.data()), sequences.size());
+  const Source& first = *sequences.front().source;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const auto& [query, source, mask, out, lse] = sequences[i];
+    std::construct_at(&problems[i],
+                      Problem{query, source, &mask, out, lse, options.sinks,
+                              detail::HeadPlace{.first = 0, .total = query.num_heads}});
+    detail::require_shape("attend_batch", "source [head_dim, head_dim_v]",
+                          {source->head_dim(), source->head_dim_v()},
+                          {first.head_dim(), first.head_dim_v()});
+    detail::check_problem("attend_batch", problems[i], detail::as_score_policy(score));
+  }
+  detail::run_batch(std::span<const Problem>(problems), detail::as_score_policy(score),
+                    options.executor, workspace);
 }
 
 }  // namespace heed

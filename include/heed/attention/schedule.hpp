@@ -112,8 +112,9 @@ struct TaskMemory {
   Index rows, head_dim, head_dim_v, page_scratch;
   std::size_t bytes;
 
-  TaskMemory(Workspace& space, const Schedule<T, Source, Mask>& schedule,
-             const AnyExecutor& executor)
+  /// \param schedule  with rows_per_tile and problems
+  template <class AnySchedule>
+  TaskMemory(Workspace& space, const AnySchedule& schedule, const AnyExecutor& executor)
       : workspace(space), rows(schedule.rows_per_tile),
         head_dim(schedule.problems.front().source->head_dim()),
         head_dim_v(schedule.problems.front().source->head_dim_v()), page_scratch(0) {

@@ -35,35 +35,38 @@ void add_to_all(T* row, VectorRange vectors, T what) {
     simd::store(row + v * n, simd::add(simd::load(row + v * n), simd::broadcast(what)));
 }
 
-/// Works the scales of a page's channels into the queries of some rows.
-/// \returns what the offsets add to the scores is in scratch.more_scores[row * page_size]
-template <class T, class Source, class Element>
-RowsView<const T> scale_queries(const TileScratch<T, Source>& scratch, RowsView<const T> query,
-                                RowRange rows, const PageView<Element>& page) {
+/// Works the scales of a page's channels into `Rows` rows of queries: to [Rows, head_dim], and what
+/// the offsets add to the scores to offset [Rows, page_size], whose first column it takes.
+template <int Rows, class T, class Element>
+void scale_queries(RowsView<const T> query, const PageView<Element>& page, RowsView<T> to,
+                   RowsView<T> offset) {
   constexpr Index n = simd::lanes<T>;
-  const RowsView<T> scaled(scratch.scaled_query + rows.begin * scratch.query_stride, query.rows,
-                           query.cols, scratch.query_stride);
+  simd::Packet<T> sum[Rows];
+  for (auto& s : sum) s = simd::broadcast(T{0});
   const Index whole = query.cols / n * n;
-  for (Index r = 0; r < query.rows; ++r) {
-    auto sum = simd::broadcast(T{0});
-    for (Index c = 0; c < whole; c += n) {
+  for (Index c = 0; c < whole; c += n) {
+    const auto scales = simd::load_as<T>(page.channel_scales + c);
+    const auto offsets = simd::load_as<T>(page.channel_offsets + c);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
       const auto q = simd::load(query.row(r) + c);
-      sum = simd::mul_add(q, simd::load_as<T>(page.channel_offsets + c), sum);
-      simd::store(scaled.row(r) + c, simd::mul(q, simd::load_as<T>(page.channel_scales + c)));
+      sum[r] = simd::mul_add(q, offsets, sum[r]);
+      simd::store(to.row(r) + c, simd::mul(q, scales));
     }
-    T offset = simd::sum_lanes(sum);
-    for (Index c = whole; c < query.cols; ++c) {
-      offset += query(r, c) * static_cast<T>(page.channel_offsets[c]);
-      scaled(r, c) = query(r, c) * static_cast<T>(page.channel_scales[c]);
-    }
-    scratch.more_scores[(rows.begin + r) * page_size] = offset;
   }
-  return scaled;
+  for (int r = 0; r < Rows; ++r) {
+    T rest = simd::sum_lanes(sum[r]);
+    for (Index c = whole; c < query.cols; ++c) {
+      rest += query(r, c) * static_cast<T>(page.channel_offsets[c]);
+      to(r, c) = query(r, c) * static_cast<T>(page.channel_scales[c]);
+    }
+    offset(r, 0) = rest;
+  }
 }
 
 /// Query . key, for some rows of a tile and the tokens in `vectors`. Fills scratch.scores.
-template <class T, class Source, class Mask, class Element>
-void compute_scores(const Problem<T, Source, Mask>& problem, RowRange rows,
+template <class Problem, class T, class Source, class Element>
+void compute_scores(const Problem& problem, RowRange rows,
                     const CurrentPage<Element>& page, VectorRange vectors,
                     const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
@@ -80,9 +83,20 @@ void compute_scores(const Problem<T, Source, Mask>& problem, RowRange rows,
     const RowsView<const T> head = query.middle_cols(0, problem.source->head_dim());
     if constexpr (has_scales<Element>) {
       if (view.channel_scales != nullptr) {
-        product(scale_queries(scratch, head, rows, view));
-        for (Index r = rows.begin; r < rows.end; ++r)
-          add_to_all(scratch.scores + r * page_size, vectors, scratch.more_scores[r * page_size]);
+        const RowsView<T> scaled(scratch.scaled_query + rows.begin * scratch.query_stride,
+                                 head.rows, head.cols, scratch.query_stride);
+        const RowsView<T> offset(scratch.more_scores + rows.begin * page_size, head.rows,
+                                 page_size);
+        for (Index r = 0; r < head.rows; r += simd::max_tile_rows) {
+          const Index some = std::min<Index>(simd::max_tile_rows, head.rows - r);
+          simd::with_constant<simd::max_tile_rows>(static_cast<int>(some), [&](auto fixed) {
+            scale_queries<decltype(fixed)::value>(head.middle_rows(r, some), view,
+                                                  scaled.middle_rows(r, some),
+                                                  offset.middle_rows(r, some));
+          });
+        }
+        product(scaled);
+        for (Index r = 0; r < head.rows; ++r) add_to_all(scores.row(r), vectors, offset(r, 0));
         return;
       }
     }

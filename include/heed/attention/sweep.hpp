@@ -110,8 +110,8 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
 
 /// Some rows of a tile attend to a page: scores, softmax step, values.
 /// \param seen  what these rows see of it; scratch.visible says it row by row
-template <class T, class Source, class Mask, class Score, class Element>
-void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
+template <class Problem, class T, class Source, class Score, class Element>
+void attend_page(const Problem& problem, const Score& score, const Tile& tile,
                  RowRange rows, const CurrentPage<Element>& page, const PageVisibility& seen,
                  const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
@@ -131,7 +131,7 @@ void attend_page(const Problem<T, Source, Mask>& problem, const Score& score, co
   for (Index r = rows.begin; r < rows.end; ++r) {
     const Index row = tile.begin + r;
     const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page.begin,
-                         problem.extent()};
+                         problem.extent_of(row)};
     either_way(r, [&](VectorRange range, std::uint64_t visible) {
       scratch.carry[r] = raise_row_max(scratch.scores + r * page_size, range, visible, score, site,
                                        scratch.partial.state[r]);
@@ -168,8 +168,8 @@ inline Index first_held_page(Index index, KeyRange dropped) {
 }
 
 /// A tile attends to a page of which it sees something.
-template <class T, class Source, class Mask, class Score, class Element>
-void sweep_page(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
+template <class Problem, class T, class Source, class Score, class Element>
+void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
                 CurrentPage<Element> page, const PageVisibility& seen,
                 const TileScratch<T, Source>& scratch) {
   if (!seen.edge()) return attend_page(problem, score, tile, {0, tile.count}, page, seen, scratch);
@@ -181,14 +181,14 @@ void sweep_page(const Problem<T, Source, Mask>& problem, const Score& score, con
   }
 }
 
-/// The attention of a tile over the keys of one split: fills scratch.partial.
-template <class T, class Source, class Mask, class Score>
-void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
-           KeyRange split, const TileScratch<T, Source>& scratch) {
+/// The attention of a tile over some keys of a split goes on: adds to scratch.partial.
+/// \param problem  whose the tile's rows are: a Problem, or the JoinedRows of several
+template <class Problem, class T, class Source, class Score>
+void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, KeyRange range,
+                const TileScratch<T, Source>& scratch) {
   using Element = typename Source::Element;
   const Source& source = *problem.source;
-  scratch.partial.reset(tile.count);
-  const TileKeys keys = tile_keys(problem, tile, split);
+  const TileKeys keys = tile_keys(problem, tile, range);
   const auto held_from = [dropped = dropped_keys(source)](Index index) {
     return first_held_page(index, dropped);
   };
@@ -220,6 +220,14 @@ void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Ti
                                     alike ? next.keys : next.values, begin, Values::finite};
     sweep_page(problem, score, tile, page, seen, scratch);
   }
+}
+
+/// The attention of a tile over the keys of one split: fills scratch.partial.
+template <class T, class Source, class Mask, class Score>
+void sweep(const Problem<T, Source, Mask>& problem, const Score& score, const Tile& tile,
+           KeyRange split, const TileScratch<T, Source>& scratch) {
+  scratch.partial.reset(tile.count);
+  sweep_keys(problem, score, tile, split, scratch);
 }
 
 }  // namespace heed::detail

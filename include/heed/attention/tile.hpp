@@ -45,6 +45,7 @@ struct Problem {
   HeadPlace place;
 
   MaskExtent extent() const { return {query.rows, source->seqlen()}; }
+  MaskExtent extent_of(Index) const { return extent(); }
   Index group_size() const { return query.num_heads / source->num_kv_heads(); }
   /// Rows that share a key/value head. Row r is position r / group_size of the group's head
   /// r % group_size: neighbours in a tile are neighbours in the sequence, so a mask's edge is
@@ -92,6 +93,7 @@ struct Partial {
     std::fill_n(state, rows, SoftmaxState<T>{});
     std::fill_n(sum, rows * stride, T{0});
   }
+  Partial from_row(Index row) const { return {state + row, sum + row * stride, stride}; }
   /// Adds what `other` found among other keys.
   void merge(const Partial& other, Index rows) const {
     for (Index r = 0; r < rows; ++r) {
@@ -138,6 +140,17 @@ struct TileScratch {
   }
   TileScratch(std::byte* memory, Index rows, Index head_dim, Index head_dim_v, Index page_scratch) {
     carve(memory, rows, head_dim, head_dim_v, page_scratch, this);
+  }
+
+  /// The same memory without that of the rows before `row`.
+  TileScratch from_row(Index row) const {
+    TileScratch rest = *this;
+    rest.query += row * query_stride;
+    if constexpr (is_scaled)
+      rest.scaled_query += row * query_stride, rest.more_scores += row * page_size;
+    rest.scores += row * page_size, rest.carry += row, rest.visible += row;
+    rest.partial = partial.from_row(row), rest.total = total.from_row(row);
+    return rest;
   }
 
  private:

@@ -75,28 +75,28 @@ concept StoredElement =
     detail::OneOf<E, float, double, f16, bf16> || detail::Quantized<detail::Unrotated<E>>;
 
 /// Whether elements are whole numbers that have a scale.
-template <StoredElement E>
+template <class E>
 inline constexpr bool has_scales = detail::Quantized<detail::Unrotated<E>>;
 
 /// Whether keys have their scales per channel, which takes the whole page: the page being filled is
 /// kept in float meanwhile. (Latents have scales per row.)
-template <StoredElement E>
+template <class E>
 inline constexpr bool keys_per_channel =
     detail::OneOf<detail::Unrotated<E>, int4, PerChannel<int8>>;
 
-template <StoredElement E>
+template <class E>
 inline constexpr bool is_rotated = !std::same_as<E, detail::Unrotated<E>>;
 
 /// What the kernel loads of a cache that stores E: int4 comes to it unpacked.
-template <StoredElement E>
+template <class E>
 using KernelElement = std::conditional_t<has_scales<E>, int8, E>;
 
 /// What the kernel computes in when a cache stores E, and what is appended to it.
-template <StoredElement E>
+template <class E>
 using ComputeType = std::conditional_t<std::is_same_v<E, double>, double, float>;
 
 /// Bits that an element takes, scales apart.
-template <StoredElement E>
+template <class E>
 inline constexpr Index element_bits =
     std::same_as<detail::Unrotated<E>, int4> ? 4 : 8 * static_cast<Index>(sizeof(KernelElement<E>));
 

@@ -62,8 +62,8 @@ class KvCache {
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
   /// \param value  [num_kv_heads, count, head_dim_v]
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where elements
-  /// have scales
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where
+  /// elements have scales
   void append(HeadsView<const T> key, HeadsView<const T> value)
     requires(!detail::is_latent<Entry>)
   {
@@ -77,8 +77,8 @@ class KvCache {
   }
   /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim],
   /// rotated
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where elements
-  /// have scales
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where
+  /// elements have scales
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires detail::is_latent<Entry>
   {
@@ -207,6 +207,7 @@ class KvCache {
   PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
     return layout_.view(table_.data(page), kv_head, scratch);
   }
+  const void* place(Index page) const noexcept { return table_.data(page); }
   /// Of keys that have scales per channel: the page that is being filled, or the next one.
   Index open_page_index() const noexcept
     requires has_open_page

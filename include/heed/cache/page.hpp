@@ -55,6 +55,13 @@ concept HasDroppedKeys = requires(const S& source) {
   { source.dropped() } noexcept -> std::same_as<KeyRange>;
 };
 
+/// Likewise: where a page lies, the keys and values of all its heads. Sources that name one place
+/// for a page of the same index hold the same there: attend_batch reads it for all of them at once.
+template <class S>
+concept HasPlaces = requires(const S& source, Index page) {
+  { source.place(page) } noexcept -> std::same_as<const void*>;
+};
+
 /// Likewise: the last page is not as the others, since it is still being filled, but in T.
 template <class S>
 concept HasOpenPage = requires(const S& source, Index kv_head) {

@@ -29,13 +29,15 @@ constexpr int8 code_at(const std::uint8_t* row, Index width, Index c) {
 namespace detail {
 
 /// Bytes that are worked on together: a type of g++ and clang for every target.
-using Bytes [[gnu::vector_size(16)]] = std::uint8_t;
-
 template <int Count>
+using Bytes [[gnu::vector_size(Count)]] = std::uint8_t;
+
+/// `Count` bytes to as many codes twice, in vectors of Width bytes.
+template <int Count, int Width = Count>
 void unpack(const std::uint8_t* from, int8* first, int8* second) {
-  Bytes bytes{};
+  Bytes<Width> bytes{};
   std::memcpy(&bytes, from, Count);
-  const Bytes low = (bytes & 15) * 2 - 15, high = (bytes >> 4) * 2 - 15;
+  const Bytes<Width> low = (bytes & 15) * 2 - 15, high = (bytes >> 4) * 2 - 15;
   std::memcpy(first, &low, Count);
   std::memcpy(second, &high, Count);
 }
@@ -48,8 +50,9 @@ inline void unpack_codes(const std::uint8_t* from, Index rows, Index width, int8
   const Index half = width / 2;
   for (Index r = 0; r < rows; ++r, from += half, to += width) {
     Index c = 0;
+    for (; c + 32 <= half; c += 32) detail::unpack<32>(from + c, to + c, to + half + c);
     for (; c + 16 <= half; c += 16) detail::unpack<16>(from + c, to + c, to + half + c);
-    if (c < half) detail::unpack<8>(from + c, to + c, to + half + c);
+    if (c < half) detail::unpack<8, 16>(from + c, to + c, to + half + c);
   }
 }
 

@@ -34,6 +34,14 @@ constexpr Index depth_block(Index depth) {
   return std::max<Index>((depth + blocks - 1) / blocks, 1);
 }
 
+/// Calls f(std::integral_constant<int, value>) for a value in 1 .. Max known at run time.
+template <int Max, class F>
+void with_constant(int value, const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    (void)((value == I + 1 && (f(std::integral_constant<int, I + 1>{}), true)) || ...);
+  }(std::make_integer_sequence<int, Max>{});
+}
+
 namespace detail {
 
 /// Vectors beside each other in a tile of so many rows: few rows take many, to have enough sums.
@@ -96,14 +104,6 @@ void product_tile(RowsView<const T> left, RowsView<const Element> right, RowsVie
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) start.finish(out.row(r) + v * n, sum[r][v]);
-}
-
-/// Calls f(std::integral_constant<int, value>) for a value in 1 .. Max known at run time.
-template <int Max, class F>
-void with_constant(int value, const F& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) {
-    (void)((value == I + 1 && (f(std::integral_constant<int, I + 1>{}), true)) || ...);
-  }(std::make_integer_sequence<int, Max>{});
 }
 
 /// All columns of rows in tiles of `Rows`. Column strips are the outer loop: a strip of the page

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Runs a batch: its tiles as tasks, the large ones split along the keys. Layer 5, detail.
+///
+///     wave 0:  64 splits of large tiles, some of the other tiles; then the splits are merged
+///     wave 1:  64 splits more, some more tiles; ...
+///
+/// As in schedule.hpp, splits start at fixed keys and merge in their order whoever computes them,
+/// so the bits of a row are those of a call of its own.
+#pragma once
+
+#include "heed/attention/batch_tiles.hpp"
+
+namespace heed::detail {
+
+template <class T, class Source, class Mask>
+void load_queries(const BatchTile<T, Source, Mask>& tile, const TileScratch<T, Source>& scratch) {
+  for (const auto& segment : tile.segments)
+    load_queries(*segment.problem, segment.tile(tile.kv_head), scratch.from_row(segment.at));
+}
+
+template <class T, class Source, class Mask, class Score>
+void sweep(const BatchTile<T, Source, Mask>& tile, const Score& score, Index split,
+           const TileScratch<T, Source>& scratch) {
+  scratch.partial.reset(tile.rows);
+  sweep_segments(tile.segments, score, tile.kv_head, split_range(split), scratch);
+}
+
+template <class T, class Source, class Mask>
+void finish(const BatchTile<T, Source, Mask>& tile, const Partial<T>& total) {
+  for (const auto& segment : tile.segments)
+    finish(*segment.problem, segment.tile(tile.kv_head), total.from_row(segment.at));
+}
+
+/// All splits of a tile, one after another.
+template <class T, class Source, class Mask, class Score>
+void run_whole(const BatchTile<T, Source, Mask>& tile, const Score& score,
+               const TileScratch<T, Source>& scratch) {
+  load_queries(tile, scratch);
+  auto first = scratch;  // the first split needs no merge
+  first.partial = scratch.total;
+  sweep(tile, score, tile.first_split, first);
+  for (Index split = tile.first_split + 1; split < tile.end_split; ++split) {
+    sweep(tile, score, split, scratch);
+    scratch.total.merge(scratch.partial, tile.rows);
+  }
+  finish(tile, scratch.total);
+}
+
+/// What splits have found that is not merged yet: of a wave, and of a tile that goes on from one
+/// wave to the next.
+template <class T>
+class WavePartials {
+ public:
+  WavePartials(Workspace& workspace, Index rows, Index width)
+      : rows_(rows), width_(width),
+        block_(workspace.borrow(
+            static_cast<std::size_t>(count * rows) *
+            (static_cast<std::size_t>(width) * sizeof(T) + sizeof(SoftmaxState<T>)))) {}
+
+  Partial<T> of_task(Index task) const { return at(task % max_partials); }
+  /// Two, since the tile that ends in a wave and the one that begins there are merged at a time.
+  Partial<T> carried_into(Index wave) const { return at(max_partials + wave % 2); }
+
+ private:
+  static constexpr Index count = max_partials + 2;
+  Partial<T> at(Index slot) const {
+    T* const sums = reinterpret_cast<T*>(block_.data());
+    auto* const states = reinterpret_cast<SoftmaxState<T>*>(sums + count * rows_ * width_);
+    return {states + slot * rows_, sums + slot * rows_ * width_, width_};
+  }
+
+  Index rows_, width_;
+  Workspace::Borrowed block_;
+};
+
+/// Merges what a wave, tasks [begin, end), found for a tile with what waves before it did.
+template <class T, class Source, class Mask>
+void merge_wave(const BatchTile<T, Source, Mask>& tile, Index begin, Index end,
+                const WavePartials<T>& partials) {
+  const Index wave = begin / max_partials;
+  const Index tile_end = tile.first_task + tile.num_splits();
+  const bool goes_on = tile.first_task < begin;
+  Index task = std::max(begin, tile.first_task);
+  const Partial<T> total = goes_on ? partials.carried_into(wave) : partials.of_task(task++);
+  for (; task < std::min(end, tile_end); ++task) total.merge(partials.of_task(task), tile.rows);
+  if (tile_end <= end) return finish(tile, total);
+  const Partial<T> carried = partials.carried_into(wave + 1);
+  std::copy_n(total.state, tile.rows, carried.state);
+  std::copy_n(total.sum, tile.rows * total.stride, carried.sum);
+}
+
+/// Attention for a list of sequences whose shapes were checked. The problems share head_dim and
+/// head_dim_v.
+template <class T, class Source, class Mask, class Score>
+void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& score,
+               const AnyExecutor& given, Workspace& workspace) {
+  const BatchTiles<T, Source, Mask> batch(problems, workspace);
+  if (batch.tiles().empty()) return;
+  const AnyExecutor executor =
+      batch.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
+  TaskMemory<T, Source, Mask> memory(workspace, batch, executor);
+  const auto large = batch.split_tiles(), others = batch.whole_tiles();
+  const Index num_splits = large.empty() ? 0 : large.back().first_task + large.back().num_splits();
+  const Index num_waves = std::max<Index>(1, (num_splits + max_partials - 1) / max_partials);
+  const WavePartials<T> partials(workspace, large.empty() ? 0 : batch.rows_per_tile,
+                                 simd::padded(memory.head_dim_v));
+  const auto owner = [&](Index task) {
+    return std::upper_bound(large.begin(), large.end(), task,
+                            [](Index t, const auto& tile) { return t < tile.first_task; }) -
+           1;
+  };
+  for (Index wave = 0; wave < num_waves; ++wave) {
+    const Index begin = wave * max_partials, end = std::min(begin + max_partials, num_splits);
+    // The other tiles fill up all waves alike.
+    const Index first_other = std::ssize(others) * wave / num_waves;
+    const Index end_other = std::ssize(others) * (wave + 1) / num_waves;
+    executor.parallel_for(end - begin + end_other - first_other, [&](Index task) {
+      memory.with_scratch([&](auto scratch) {
+        if (task >= end - begin)
+          return run_whole(others[static_cast<std::size_t>(first_other + task - (end - begin))],
+                           score, scratch);
+        const auto& tile = *owner(begin + task);
+        scratch.partial = partials.of_task(begin + task);
+        load_queries(tile, scratch);
+        sweep(tile, score, tile.first_split + begin + task - tile.first_task, scratch);
+      });
+    });
+    if (begin == end) continue;
+    const auto first = owner(begin), last = owner(end - 1);
+    executor.parallel_for(last - first + 1,
+                          [&](Index i) { merge_wave(first[i], begin, end, partials); });
+  }
+}
+
+}  // namespace heed::detail

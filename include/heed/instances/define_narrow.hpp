@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Compiles what `heed/instances/extern_narrow.hpp` declares. Layer 7, public. Not in the umbrella:
+/// include it in exactly one source file of a program.
+#pragma once
+
+#include "heed/instances/extern_narrow.hpp"
+
+namespace heed::simd {
+
+template void product(RowsView<const float>, RowsView<const f16>, RowsView<float>, const f16*);
+template void product_carry(RowsView<const float>, RowsView<const f16>, RowsView<float>,
+                            const float*, const f16*);
+template void dot_product(RowsView<const float>, RowsView<const f16>, RowsView<float>);
+
+template void product(RowsView<const float>, RowsView<const bf16>, RowsView<float>, const bf16*);
+template void product_carry(RowsView<const float>, RowsView<const bf16>, RowsView<float>,
+                            const float*, const bf16*);
+template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
+
+template void product(RowsView<const float>, RowsView<const int8>, RowsView<float>, const int8*);
+template void product_carry(RowsView<const float>, RowsView<const int8>, RowsView<float>,
+                            const float*, const int8*);
+template void dot_product(RowsView<const float>, RowsView<const int8>, RowsView<float>);
+
+}  // namespace heed::simd

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// The same as `heed/instances/extern.hpp` for caches whose elements are narrower than float. Layer
+/// 7, public. Not in the umbrella: for projects with many source files that attend to such caches.
+///
+/// `heed/instances/define_narrow.hpp` goes into exactly one source file of the program.
+#pragma once
+
+#include "heed/base/element.hpp"
+#include "heed/simd/dot_product.hpp"
+#include "heed/simd/product.hpp"
+
+namespace heed::simd {
+
+extern template void product(RowsView<const float>, RowsView<const f16>, RowsView<float>,
+                             const f16*);
+extern template void product_carry(RowsView<const float>, RowsView<const f16>, RowsView<float>,
+                                   const float*, const f16*);
+extern template void dot_product(RowsView<const float>, RowsView<const f16>, RowsView<float>);
+
+extern template void product(RowsView<const float>, RowsView<const bf16>, RowsView<float>,
+                             const bf16*);
+extern template void product_carry(RowsView<const float>, RowsView<const bf16>, RowsView<float>,
+                                   const float*, const bf16*);
+extern template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
+
+extern template void product(RowsView<const float>, RowsView<const int8>, RowsView<float>,
+                             const int8*);
+extern template void product_carry(RowsView<const float>, RowsView<const int8>, RowsView<float>,
+                                   const float*, const int8*);
+extern template void dot_product(RowsView<const float>, RowsView<const int8>, RowsView<float>);
+
+}  // namespace heed::simd
