@@ -41,14 +41,21 @@ int main() {
 
   std::size_t bytes = 0;
   const Matrix exact = generate<float>(attention, tokens, bytes);
-  std::printf("f32   %4zu bytes per token\n", bytes);
+  std::printf("%-22s  %4zu bytes per token\n", "f32", bytes);
   // Relative to the largest output; bounds rather than digits, which differ between machines.
   const auto report = [&](const char* name, const Matrix& out, float bound) {
     const float error = distance(out, exact) / exact.cwiseAbs().maxCoeff();
-    std::printf("%s  %4zu bytes per token, within %g of f32: %s\n", name, bytes,
+    std::printf("%-22s  %4zu bytes per token, within %g of f32: %s\n", name, bytes,
                 static_cast<double>(bound), yes_or_no(error < bound));
   };
-  report("f16 ", generate<heed::f16>(attention, tokens, bytes), 0.001F);
+  report("f16", generate<heed::f16>(attention, tokens, bytes), 0.001F);
   report("bf16", generate<heed::bf16>(attention, tokens, bytes), 0.01F);
   report("int8", generate<heed::int8>(attention, tokens, bytes), 0.02F);
+  // Scales per channel of the keys, for keys with channels that outweigh the others; or a rotation,
+  // which spreads these over all.
+  report("int8, keys per channel", generate<heed::PerChannel<heed::int8>>(attention, tokens, bytes),
+         0.02F);
+  report("int8, rotated", generate<heed::Rotated<heed::int8>>(attention, tokens, bytes), 0.02F);
+  report("int4", generate<heed::int4>(attention, tokens, bytes), 0.2F);
+  report("int4, rotated", generate<heed::Rotated<heed::int4>>(attention, tokens, bytes), 0.2F);
 }

@@ -3,13 +3,30 @@
 
 #include "kv_memory/filled_cache.hpp"
 
+namespace heed::bench {
+namespace {
+
+template <class Element>
+constexpr ElementType named(std::string_view name) {
+  return {name, kv_element<Element>, make_decode_case<Element>,
+          can_store<LatentKv<>, Element> ? StoredShapes::all : StoredShapes::grouped};
+}
+
+}  // namespace
+}  // namespace heed::bench
+
 std::span<const heed::bench::ElementType> heed::bench::element_types() {
   static constexpr ElementType types[] = {
-      {"f32", kv_element<float>, make_decode_case<float>},
-      {"f64", kv_element<double>, make_decode_case<double>},
-      {"f16", kv_element<f16>, make_decode_case<f16>},
-      {"bf16", kv_element<bf16>, make_decode_case<bf16>},
-      {"int8", kv_element<int8>, make_decode_case<int8>},
+      named<float>("f32"),
+      named<double>("f64"),
+      named<f16>("f16"),
+      named<bf16>("bf16"),
+      named<int8>("int8"),
+      named<PerChannel<int8>>("int8c"),
+      named<Rotated<int8>>("int8r"),
+      named<Rotated<PerChannel<int8>>>("int8cr"),
+      named<int4>("int4"),
+      named<Rotated<int4>>("int4r"),
   };
   return types;
 }

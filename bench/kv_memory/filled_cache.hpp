@@ -13,20 +13,21 @@
 #include <vector>
 
 #include "heed/attention/attend.hpp"
-#include "heed/cache/kv_cache.hpp"
-#include "kv_memory/decode_case.hpp"
 #include "kv_memory/heap_bytes.hpp"
+#include "kv_memory/placed_cache.hpp"
 #include "kv_memory/reference.hpp"
+#include "shared/can_store.hpp"
 
 namespace heed::bench {
 namespace detail {
 
-inline DecodeSizes decode_sizes(const GroupedShape& shape, Index tokens) {
+inline DecodeSizes decode_sizes(const GroupedShape& shape, const MeasuredCase& one) {
   return {.num_heads = shape.num_heads,
           .num_kv_heads = shape.num_kv_heads,
           .head_dim = shape.head_dim,
           .head_dim_v = shape.head_dim_v,
-          .tokens = tokens,
+          .first_token = one.tokens - one.tokens_seen(),
+          .tokens = one.tokens,
           .value_stream = Stream::value,
           .softmax_scale = 1 / std::sqrt(static_cast<double>(shape.head_dim))};
 }
@@ -34,28 +35,70 @@ inline DecodeSizes decode_sizes(const GroupedShape& shape, Index tokens) {
 /// MLA in absorbed form: all heads attend to the latents as MQA does to its one key. Random
 /// elements need the scale of the width they are summed over, not a trained model's 1/sqrt(nope_dim
 /// + rope_dim).
-inline DecodeSizes decode_sizes(const LatentShape& shape, Index tokens) {
+inline DecodeSizes decode_sizes(const LatentShape& shape, const MeasuredCase& one) {
   const Index width = shape.latent_dim + shape.rope_dim;
   return {.num_heads = shape.num_heads,
           .num_kv_heads = 1,
           .head_dim = width,
           .head_dim_v = shape.latent_dim,
-          .tokens = tokens,
+          .first_token = one.tokens - one.tokens_seen(),
+          .tokens = one.tokens,
           .value_stream = Stream::key,
           .softmax_scale = 1 / std::sqrt(static_cast<double>(width))};
 }
 
-template <class Element>
-auto make_cache(const GroupedShape& shape, Index tokens) {
-  return KvCache<FullKv<>, Element>(tokens, FullKv<>{.num_kv_heads = shape.num_kv_heads,
-                                                     .head_dim = shape.head_dim,
-                                                     .head_dim_v = shape.head_dim_v});
+inline FullKv<> entry_of(const GroupedShape& shape) {
+  return {.num_kv_heads = shape.num_kv_heads,
+          .head_dim = shape.head_dim,
+          .head_dim_v = shape.head_dim_v};
 }
-template <class Element>
-auto make_cache(const LatentShape& shape, Index tokens) {
-  return KvCache<LatentKv<>, Element>(
-      tokens, LatentKv<>{.latent_dim = shape.latent_dim, .rope_dim = shape.rope_dim});
+inline LatentKv<> entry_of(const LatentShape& shape) {
+  return {.latent_dim = shape.latent_dim, .rope_dim = shape.rope_dim};
 }
+
+/// Whether a cache gives random tokens back as they were: they are drawn so that it does
+/// (random_tokens.hpp).
+template <class Element>
+inline constexpr bool holds_random_tokens = !has_scales<Element> || std::same_as<Element, int8>;
+
+/// The rows of a head as a cache gives them back.
+template <class Cache>
+class StoredRows {
+  using T = typename Cache::T;
+
+ public:
+  StoredRows(const Cache& cache, Index kv_head)
+      : key_(read(cache, kv_head, Stream::key)), value_(read(cache, kv_head, Stream::value)),
+        width_(cache.head_dim()), width_v_(cache.head_dim_v()) {}
+
+  void operator()(Stream stream, Index token, RowsView<double> rows) const {
+    const bool is_key = stream == Stream::key;
+    const Index width = is_key ? width_ : width_v_;
+    const T* from = (is_key ? key_ : value_).data() + token * width;
+    for (Index r = 0; r < rows.rows; ++r, from += width) std::copy_n(from, rows.cols, rows.row(r));
+  }
+
+ private:
+  /// Of a latent, the key is the row, and values are read from it too.
+  static std::vector<T> read(const Cache& cache, Index kv_head, Stream stream) {
+    const Index width = stream == Stream::key ? cache.head_dim() : cache.head_dim_v();
+    std::vector<T> memory(static_cast<std::size_t>(cache.seqlen() * width));
+    const RowsView<T> rows(memory.data(), cache.seqlen(), width);
+    if constexpr (Cache::key_layout == KeyLayout::row_major) {
+      if (stream == Stream::value) return {};
+      cache.read_latent(rows.middle_cols(0, cache.head_dim_v()),
+                        rows.middle_cols(cache.head_dim_v(), width - cache.head_dim_v()));
+    } else if (stream == Stream::key) {
+      cache.read_key(kv_head, rows);
+    } else {
+      cache.read_value(kv_head, rows);
+    }
+    return memory;
+  }
+
+  std::vector<T> key_, value_;
+  Index width_, width_v_;
+};
 
 /// Appends `count` random tokens. Row token * num_kv_heads + kv_head of a stream is that head's.
 template <class T, class Cache>
@@ -84,12 +127,15 @@ template <class Element, class Shape>
 class FilledCache final : public DecodeCase {
   using T = ComputeType<Element>;
 
+  using Placed = PlacedCache<decltype(entry_of(std::declval<const Shape&>())), Element>;
+
  public:
-  FilledCache(const Shape& shape, Index tokens, const AnyExecutor& executor)
-      : sizes_(decode_sizes(shape, tokens)), executor_(executor),
-        allocated_bytes_(-live_heap_bytes()), cache_(make_cache<Element>(shape, tokens)) {
-    for (Index token = 0; token < tokens; token += page_size)
-      append_random<T>(shape, token, std::min(page_size, tokens - token), cache_);
+  FilledCache(const Shape& shape, const MeasuredCase& one, Placement placement,
+              const AnyExecutor& executor)
+      : sizes_(decode_sizes(shape, one)), window_(one.window), executor_(executor),
+        allocated_bytes_(-live_heap_bytes()), placed_(entry_of(shape), one, placement, page_size) {
+    for (Index token = 0; token < one.tokens; token += page_size)
+      append_random<T>(shape, token, std::min(page_size, one.tokens - token), placed_.cache());
     allocated_bytes_ += live_heap_bytes();
 
     query_.resize(static_cast<std::size_t>(sizes_.num_heads * sizes_.head_dim));
@@ -101,17 +147,28 @@ class FilledCache final : public DecodeCase {
   void decode() override {
     const HeadsView<const T> query(query_.data(), sizes_.num_heads, 1, sizes_.head_dim);
     const HeadsView<T> out(out_.data(), sizes_.num_heads, 1, sizes_.head_dim_v);
-    attend(query, cache_, CausalMask{}, sizes_.softmax_scale, out,
-           {.executor = executor_, .workspace = &workspace_});
+    const AttendOptions<T> options{.executor = executor_, .workspace = &workspace_};
+    if (window_)
+      attend(query, placed_.cache(), SlidingWindowMask{.window_left = *window_ - 1},
+             sizes_.softmax_scale, out, options);
+    else
+      attend(query, placed_.cache(), CausalMask{}, sizes_.softmax_scale, out, options);
   }
 
   Index allocated_bytes() const override { return allocated_bytes_; }
-  Index reported_bytes() const override { return static_cast<Index>(cache_.bytes()); }
+  Index reported_bytes() const override { return placed_.reported_bytes(); }
+  Index held_bytes() const override { return placed_.held_bytes(); }
 
   double largest_error() const override {
     std::vector<double> expected(out_.size());
-    reference_decode(sizes_, executor_,
-                     RowsView<double>(expected.data(), sizes_.num_heads, sizes_.head_dim_v));
+    const RowsView<double> rows(expected.data(), sizes_.num_heads, sizes_.head_dim_v);
+    if constexpr (holds_random_tokens<Element>)
+      reference_decode(
+          sizes_, [this](Index kv_head) { return random_rows(sizes_, kv_head); }, executor_, rows);
+    else
+      reference_decode(
+          sizes_, [this](Index kv_head) { return StoredRows(placed_.cache(), kv_head); }, executor_,
+          rows);
     double largest = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
       const double error = std::abs(static_cast<double>(out_[i]) - expected[i]);
@@ -127,25 +184,30 @@ class FilledCache final : public DecodeCase {
 
  private:
   DecodeSizes sizes_;
+  std::optional<Index> window_;
   AnyExecutor executor_;
   Index allocated_bytes_;
-  decltype(make_cache<Element>(std::declval<const Shape&>(), Index{})) cache_;
+  Placed placed_;
   Workspace workspace_;
   std::vector<T> query_, out_;
 };
 
 }  // namespace detail
 
-/// A cache of `tokens` tokens that stores `Element`.
+/// A cache that stores `Element`.
 template <class Element>
-std::unique_ptr<DecodeCase> make_decode_case(const AttentionShape& shape, Index tokens,
+std::unique_ptr<DecodeCase> make_decode_case(const MeasuredCase& one, Placement placement,
                                              const AnyExecutor& executor) {
   return std::visit(
-      [&](const auto& one) -> std::unique_ptr<DecodeCase> {
-        using Shape = std::remove_cvref_t<decltype(one)>;
-        return std::make_unique<detail::FilledCache<Element, Shape>>(one, tokens, executor);
+      [&](const auto& shape) -> std::unique_ptr<DecodeCase> {
+        using Shape = std::remove_cvref_t<decltype(shape)>;
+        if constexpr (can_store<decltype(detail::entry_of(shape)), Element>)
+          return std::make_unique<detail::FilledCache<Element, Shape>>(shape, one, placement,
+                                                                       executor);
+        else
+          return nullptr;
       },
-      shape);
+      one.shape);
 }
 
 }  // namespace heed::bench

@@ -56,7 +56,8 @@ int run(const Options& options) {
   }
 
   const auto cases = cases_of(configs, options);
-  const auto measurements = measure(cases, *options.element, options.num_threads);
+  const auto measurements =
+      measure(cases, *options.element, options.placement, options.num_threads);
   const auto reports = make_reports(configs, options, cases, measurements);
   print(text_of(reports, options));
   if (file.is_open() && !(file << json_text(reports, options) << std::flush))

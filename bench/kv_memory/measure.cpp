@@ -31,9 +31,10 @@ AnyExecutor make_executor(Index num_threads) {
 /// each repetition. Meanwhile the cache of the case at hand stays filled.
 class Cases {
  public:
-  Cases(const std::vector<MeasuredCase>& cases, const ElementType& element, Index num_threads)
-      : cases_(cases), element_(element), executor_(make_executor(num_threads)),
-        results_(cases.size()) {}
+  Cases(const std::vector<MeasuredCase>& cases, const ElementType& element, Placement placement,
+        Index num_threads)
+      : cases_(cases), element_(element), placement_(placement),
+        executor_(make_executor(num_threads)), results_(cases.size()) {}
 
   void run(benchmark::State& state, std::size_t index) {
     if (!filled_ || filled_index_ != index) fill(index);
@@ -44,7 +45,7 @@ class Cases {
     }
     for (auto _ : state) filled_->decode();
 
-    const double tokens = static_cast<double>(cases_[index].tokens);
+    const double tokens = static_cast<double>(cases_[index].tokens_seen());
     const auto formula = kv_bytes_per_token(cases_[index].shape, element_.storage);
     state.counters["tokens"] = tokens;
     state.counters["formula_bytes_per_token"] = static_cast<double>(formula);
@@ -52,7 +53,7 @@ class Cases {
         static_cast<double>(result.allocated_bytes) / tokens;
     state.counters["largest_error"] = result.largest_error;
     state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * formula *
-                            cases_[index].tokens);
+                            cases_[index].tokens_seen());
   }
 
   void set_times(std::size_t index, std::vector<double> seconds) {
@@ -68,17 +69,19 @@ class Cases {
     std::fprintf(stderr, "[%zu/%zu] %s\n", index + 1, cases_.size(),
                  case_name(cases_[index]).c_str());
     filled_.reset();  // before the next is made: two may not fit
-    filled_ = element_.make_case(cases_[index].shape, cases_[index].tokens, executor_);
+    filled_ = element_.make_case(cases_[index], placement_, executor_);
     filled_index_ = index;
     filled_->decode();
     results_[index] = Measurement{.allocated_bytes = filled_->allocated_bytes(),
                                   .reported_bytes = filled_->reported_bytes(),
+                                  .held_bytes = filled_->held_bytes(),
                                   .largest_error = filled_->largest_error(),
                                   .tolerance = filled_->tolerance()};
   }
 
   const std::vector<MeasuredCase>& cases_;
   const ElementType& element_;
+  Placement placement_;
   AnyExecutor executor_;
   std::vector<std::optional<Measurement>> results_;
   std::unique_ptr<DecodeCase> filled_;
@@ -111,7 +114,12 @@ class Collector : public benchmark::BenchmarkReporter {
 
 }  // namespace
 
-MeasuredCase measured_case(const AttentionShape& shape, Index tokens) {
+MeasuredCase measured_case(const AttentionShape& shape, const KvLayers& layers, Index context,
+                           Placement placement) {
+  const Index tokens_held = layers.tokens_held(context);
+  const bool slides = placement != Placement::own && tokens_held < context;
+  const Index tokens = slides ? context : tokens_held;
+  const std::optional<Index> window = slides ? layers.window : std::nullopt;
   if (const auto* latent = std::get_if<LatentShape>(&shape))
     return {LatentShape{.model_dim = 0,
                         .num_heads = latent->num_heads,
@@ -119,10 +127,10 @@ MeasuredCase measured_case(const AttentionShape& shape, Index tokens) {
                         .rope_dim = latent->rope_dim,
                         .nope_dim = 0,
                         .head_dim_v = 0},
-            tokens};
+            tokens, window};
   GroupedShape grouped = std::get<GroupedShape>(shape);
   grouped.model_dim = 0;
-  return {grouped, tokens};
+  return {grouped, tokens, window};
 }
 
 std::string case_name(const MeasuredCase& one) {
@@ -137,13 +145,15 @@ std::string case_name(const MeasuredCase& one) {
     if (grouped.head_dim_v != grouped.head_dim)
       name += "/head_dim_v:" + std::to_string(grouped.head_dim_v);
   }
+  if (one.window) name += "/window:" + std::to_string(*one.window);
   return name + "/tokens:" + std::to_string(one.tokens);
 }
 
 std::vector<std::optional<Measurement>> measure(const std::vector<MeasuredCase>& cases,
-                                                const ElementType& element, Index num_threads) {
+                                                const ElementType& element, Placement placement,
+                                                Index num_threads) {
   if (cases.empty()) return {};
-  Cases runner(cases, element, num_threads);
+  Cases runner(cases, element, placement, num_threads);
   std::unordered_map<std::string, std::size_t> indices;
   for (std::size_t index = 0; index < cases.size(); ++index) {
     const std::string name = case_name(cases[index]);

@@ -8,7 +8,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "heed/base/executor.hpp"
@@ -26,6 +28,7 @@ struct Options {
   Index memory = Index{64} << 30;     ///< in which sequences are to fit, bytes
   Index most_cache = Index{4} << 30;  ///< a layer's caches above are not filled, bytes
   const ElementType* element = nullptr;
+  Placement placement = Placement::own;
   Index num_threads = DefaultExecutor{}.concurrency();
   Format format = Format::table;
   std::optional<std::filesystem::path> out_json{};
@@ -73,6 +76,15 @@ inline const ElementType* find_element(const std::string& name,
   throw OptionError("--element=" + name + ": expected one of " + element_names(elements));
 }
 
+inline constexpr std::pair<std::string_view, Placement> placements[] = {
+    {"own", Placement::own}, {"pool", Placement::pool}, {"window", Placement::window}};
+
+inline Placement find_placement(const std::string& text) {
+  for (const auto& [name, placement] : placements)
+    if (name == text) return placement;
+  throw OptionError("--placement=" + text + ": expected own, pool or window");
+}
+
 inline Format find_format(const std::string& name) {
   if (name == "table") return Format::table;
   if (name == "csv") return Format::csv;
@@ -98,6 +110,8 @@ inline void apply(const std::string& name, const std::string& value, const Choic
     options.most_cache = parse_bytes(name, value);
   else if (name == "--element")
     options.element = find_element(value, choices.elements);
+  else if (name == "--placement")
+    options.placement = find_placement(value);
   else if (name == "--threads")
     options.num_threads = parse_threads(name, value);
   else if (name == "--format")
@@ -110,6 +124,13 @@ inline void apply(const std::string& name, const std::string& value, const Choic
 }
 
 }  // namespace detail
+
+/// As it is written on the command line.
+inline std::string_view placement_name(Placement placement) {
+  for (const auto& [name, one] : detail::placements)
+    if (one == placement) return name;
+  return {};
+}
 
 /// What --help prints.
 inline std::string help_text(std::span<const ElementType> elements) {
@@ -130,6 +151,9 @@ several contexts, how many sequences fit in a memory, and the time of a decode s
          detail::element_names(elements) + R"(
                       unless said; a type that the library does not store yet is reckoned by
                       formula alone
+  --placement=WHERE   own|pool|window, own unless said. own: a cache with memory for all tokens that
+                      queries still see. pool: all tokens pass through a cache in a page pool, and
+                      a layer with a window gives pages back. window: the same in its own memory
   --threads=N         of a decode step: all of OpenMP's unless said
   --format=FORMAT     table|csv|json, on the standard output
   --out-json=FILE     writes JSON to a file too; bench/plot.py draws it

@@ -24,9 +24,11 @@ Json to_json(const ContextReport& report) {
   Json json{{"context", report.context},
             {"bytes", report.bytes},
             {"bytes_in_pages", report.bytes_in_pages},
+            {"bytes_without_windows", report.bytes_without_windows},
             {"num_sequences", report.num_sequences}};
   if (const auto& measured = report.measured)
     json["measured"] = {{"allocated_bytes", measured->allocated_bytes},
+                        {"held_bytes", measured->held_bytes},
                         {"bytes_per_token", measured->bytes_per_token},
                         {"median_layer_seconds", measured->median_layer_seconds},
                         {"best_layer_seconds", measured->best_layer_seconds},
@@ -72,30 +74,33 @@ Json to_json(const Saving& saving) {
 
 std::string csv_text(const std::vector<ModelReport>& reports, const Options& options) {
   std::ostringstream text;
-  text << "model,variant,published,element,context,bytes_per_token_16_bit,bytes_per_token,bytes,"
-          "bytes_in_pages,memory_bytes,num_sequences,threads,allocated_bytes,allocated_bytes_per_"
-          "token,"
-          "median_layer_us,best_layer_us,gb_per_second,largest_error\n";
+  text << "model,variant,published,element,placement,context,bytes_per_token_16_bit,bytes_per_"
+          "token,bytes,"
+          "bytes_in_pages,memory_bytes,num_sequences,threads,allocated_bytes,held_bytes,"
+          "allocated_bytes_per_token,median_layer_us,best_layer_us,gb_per_second,largest_error\n";
   for (const ModelReport& report : reports)
     for (const VariantReport& row : report.variants)
       for (const ContextReport& at : row.contexts) {
         text << quoted(report.config.name) << ',' << quoted(row.variant.label()) << ','
              << (row.variant.origin == Origin::published ? "yes" : "no") << ','
-             << options.element->name << ',' << at.context << ',' << row.bytes_per_token_16_bit
-             << ',' << row.bytes_per_token << ',' << at.bytes << ',' << at.bytes_in_pages << ','
-             << options.memory << ',' << at.num_sequences << ',' << options.num_threads << ',';
+             << options.element->name << ',' << placement_name(options.placement) << ','
+             << at.context << ',' << row.bytes_per_token_16_bit << ',' << row.bytes_per_token << ','
+             << at.bytes << ',' << at.bytes_in_pages << ',' << options.memory << ','
+             << at.num_sequences << ',' << options.num_threads << ',';
         if (const auto& measured = at.measured)
-          text << measured->allocated_bytes << ',' << measured->bytes_per_token << ','
-               << 1e6 * measured->median_layer_seconds << ',' << 1e6 * measured->best_layer_seconds
-               << ',' << measured->bytes_per_second / 1e9 << ',' << measured->largest_error << '\n';
+          text << measured->allocated_bytes << ',' << measured->held_bytes << ','
+               << measured->bytes_per_token << ',' << 1e6 * measured->median_layer_seconds << ','
+               << 1e6 * measured->best_layer_seconds << ',' << measured->bytes_per_second / 1e9
+               << ',' << measured->largest_error << '\n';
         else
-          text << ",,,,,\n";
+          text << ",,,,,,\n";
       }
   return text.str();
 }
 
 std::string json_text(const std::vector<ModelReport>& reports, const Options& options) {
   Json json{{"element", options.element->name},
+            {"placement", placement_name(options.placement)},
             {"threads", options.num_threads},
             {"memory_bytes", options.memory},
             {"contexts", options.contexts},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// One decode step in float64, computed naively from the random tokens: shares no code with the
-/// kernel.
+/// One decode step in float64, computed naively from the random tokens, or from what a cache gives
+/// back where it cannot hold them as they are: shares no code with the kernel.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,8 @@ namespace heed::bench {
 /// What a decode step attends to, as sizes alone. A latent is one key/value head, whose values are
 /// the first columns of its keys.
 struct DecodeSizes {
-  Index num_heads, num_kv_heads, head_dim, head_dim_v, tokens;
+  Index num_heads, num_kv_heads, head_dim, head_dim_v;
+  Index first_token, tokens;  ///< those from the first on are seen
   Stream value_stream;
   double softmax_scale;
 };
@@ -49,27 +50,29 @@ inline void softmax(double* scores, Index count) {
   for (Index k = 0; k < count; ++k) scores[k] /= sum;
 }
 
-/// Calls f(first token, rows [count, width]) with all tokens of one head, page by page.
-template <class F>
-void for_each_page(const DecodeSizes& sizes, Stream stream, Index kv_head, Index width,
+/// Calls f(first token, rows [count, width]) with all tokens of one head that are seen, some at a
+/// time.
+template <class Rows, class F>
+void for_each_page(const DecodeSizes& sizes, const Rows& rows_of, Stream stream, Index width,
                    const F& f) {
   const Matrix page(page_size, width);
-  for (Index token = 0; token < sizes.tokens; token += page_size) {
+  for (Index token = sizes.first_token; token < sizes.tokens; token += page_size) {
     const auto rows = page.view.middle_rows(0, std::min(page_size, sizes.tokens - token));
-    fill_random(stream, token * sizes.num_kv_heads + kv_head, sizes.num_kv_heads, rows);
-    f(token, rows);
+    rows_of(stream, token, rows);
+    f(token - sizes.first_token, rows);
   }
 }
 
 /// Heads head .. head + count of one key/value head. \param out  [count, head_dim_v]
-inline void reference_heads(const DecodeSizes& sizes, Index head, Index count,
-                            RowsView<double> out) {
-  const Index kv_head = head / (sizes.num_heads / sizes.num_kv_heads);
+template <class Rows>
+void reference_heads(const DecodeSizes& sizes, const Rows& rows_of, Index head, Index count,
+                     RowsView<double> out) {
+  const Index seen = sizes.tokens - sizes.first_token;
   const Matrix query(count, sizes.head_dim);
   fill_random(Stream::query, head, 1, query.view);
-  const Matrix scores(count, sizes.tokens);
+  const Matrix scores(count, seen);
 
-  for_each_page(sizes, Stream::key, kv_head, sizes.head_dim,
+  for_each_page(sizes, rows_of, Stream::key, sizes.head_dim,
                 [&](Index token, RowsView<double> keys) {
                   for (Index h = 0; h < count; ++h)
                     for (Index r = 0; r < keys.rows; ++r) {
@@ -79,10 +82,10 @@ inline void reference_heads(const DecodeSizes& sizes, Index head, Index count,
                     }
                 });
   for (Index h = 0; h < count; ++h) {
-    softmax(scores.view.row(h), sizes.tokens);
+    softmax(scores.view.row(h), seen);
     std::fill_n(out.row(h), out.cols, 0.0);
   }
-  for_each_page(sizes, sizes.value_stream, kv_head, sizes.head_dim_v,
+  for_each_page(sizes, rows_of, sizes.value_stream, sizes.head_dim_v,
                 [&](Index token, RowsView<double> values) {
                   for (Index h = 0; h < count; ++h)
                     for (Index r = 0; r < values.rows; ++r)
@@ -93,9 +96,18 @@ inline void reference_heads(const DecodeSizes& sizes, Index head, Index count,
 
 }  // namespace detail
 
-/// \param out  [num_heads, head_dim_v]
-inline void reference_decode(const DecodeSizes& sizes, const AnyExecutor& executor,
-                             RowsView<double> out) {
+/// The random tokens of a head, as they were appended.
+inline auto random_rows(const DecodeSizes& sizes, Index kv_head) {
+  return [&sizes, kv_head](Stream stream, Index token, RowsView<double> rows) {
+    fill_random(stream, token * sizes.num_kv_heads + kv_head, sizes.num_kv_heads, rows);
+  };
+}
+
+/// \param rows_of_head  (kv_head) -> (stream, token, rows): writes the rows from that token on
+/// \param out           [num_heads, head_dim_v]
+template <class RowsOfHead>
+void reference_decode(const DecodeSizes& sizes, const RowsOfHead& rows_of_head,
+                      const AnyExecutor& executor, RowsView<double> out) {
   const Index group_size = sizes.num_heads / sizes.num_kv_heads;
   const Index heads_per_task = std::min<Index>(group_size, 16);
   const Index tasks_per_group = (group_size + heads_per_task - 1) / heads_per_task;
@@ -103,7 +115,8 @@ inline void reference_decode(const DecodeSizes& sizes, const AnyExecutor& execut
     const Index in_group = task % tasks_per_group * heads_per_task;
     const Index head = task / tasks_per_group * group_size + in_group;
     const Index count = std::min(heads_per_task, group_size - in_group);
-    detail::reference_heads(sizes, head, count, out.middle_rows(head, count));
+    detail::reference_heads(sizes, rows_of_head(head / group_size), head, count,
+                            out.middle_rows(head, count));
   });
 }
 

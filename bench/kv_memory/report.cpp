@@ -7,37 +7,40 @@
 namespace heed::bench {
 namespace {
 
-/// Whether a cache of this shape and length is to be filled.
-bool is_measured(const AttentionShape& shape, Index tokens, const Options& options) {
-  return options.element->make_case != formula_alone &&
-         kv_bytes_per_token(shape, options.element->storage) * round_up_to_pages(tokens) <=
+/// Whether such a cache is to be filled.
+bool is_measured(const MeasuredCase& one, const Options& options) {
+  return options.element->make_case != formula_alone && options.element->can_store(one.shape) &&
+         kv_bytes_per_token(one.shape, options.element->storage) *
+                 round_up_to_pages(one.tokens_seen()) <=
              options.most_cache;
 }
 
-/// Calls f(shape, tokens held) for each kind of layer of each variant at each measured context.
+/// Calls f(case) for each kind of layer of each variant at each measured context.
 template <class F>
 void for_each_cache(const ModelConfig& config, const Options& options, const F& f) {
   for (const Variant& variant : variants_of(config))
     for (const Index context : options.measured_contexts)
       for (const KvLayers& layers : kv_layers(config, variant.shape, options.element->storage))
-        f(variant.shape, layers.tokens_held(context));
+        f(measured_case(variant.shape, layers, context, options.placement));
 }
 
 std::optional<MeasuredContext> measured_context(
     const std::vector<KvLayers>& model, const AttentionShape& shape, Index context,
-    const std::vector<MeasuredCase>& cases,
+    Placement placement, const std::vector<MeasuredCase>& cases,
     const std::vector<std::optional<Measurement>>& measurements) {
   MeasuredContext sum;
   Index num_layers = 0;
   for (const KvLayers& layers : model) {
     const Index tokens = layers.tokens_held(context);
-    const auto found = std::find(cases.begin(), cases.end(), measured_case(shape, tokens));
+    const auto found =
+        std::find(cases.begin(), cases.end(), measured_case(shape, layers, context, placement));
     if (found == cases.end()) return std::nullopt;
     const auto& measurement = measurements[static_cast<std::size_t>(found - cases.begin())];
     if (!measurement || measurement->median_seconds == 0) return std::nullopt;
     const double count = static_cast<double>(layers.num_layers);
     const double allocated = static_cast<double>(measurement->allocated_bytes);
     sum.allocated_bytes += layers.num_layers * measurement->allocated_bytes;
+    sum.held_bytes += layers.num_layers * measurement->held_bytes;
     sum.bytes_per_token += count * allocated / static_cast<double>(tokens);
     sum.median_layer_seconds += count * measurement->median_seconds;
     sum.best_layer_seconds += count * measurement->best_seconds;
@@ -56,10 +59,8 @@ std::vector<MeasuredCase> cases_of(const std::vector<ModelConfig>& configs,
                                    const Options& options) {
   std::vector<MeasuredCase> cases;
   for (const ModelConfig& config : configs)
-    for_each_cache(config, options, [&](const AttentionShape& shape, Index tokens) {
-      const MeasuredCase one = measured_case(shape, tokens);
-      if (is_measured(shape, tokens, options) &&
-          std::find(cases.begin(), cases.end(), one) == cases.end())
+    for_each_cache(config, options, [&](const MeasuredCase& one) {
+      if (is_measured(one, options) && std::find(cases.begin(), cases.end(), one) == cases.end())
         cases.push_back(one);
     });
   return cases;
@@ -91,8 +92,10 @@ std::vector<ModelReport> make_reports(const std::vector<ModelConfig>& configs,
             {.context = context,
              .bytes = kv_bytes(model, context),
              .bytes_in_pages = kv_bytes_in_pages(model, context),
+             .bytes_without_windows = context * heed::kv_bytes_per_token(model),
              .num_sequences = sequences_that_fit(model, context, options.memory),
-             .measured = measured_context(model, variant.shape, context, cases, measurements)});
+             .measured = measured_context(model, variant.shape, context, options.placement, cases,
+                                          measurements)});
       for (Index context = *contexts.begin(); context <= *contexts.rbegin(); context *= 2)
         row.curve.push_back({context, kv_bytes(model, context)});
       report.variants.push_back(std::move(row));

@@ -17,6 +17,7 @@ namespace heed::bench {
 /// window or without); one cache of each kind was measured, and counts for all layers of its kind.
 struct MeasuredContext {
   Index allocated_bytes = 0;        ///< by the caches of all layers
+  Index held_bytes = 0;             ///< of those, by the sequence
   double bytes_per_token = 0;       ///< of those, per token held, summed over the layers
   double median_layer_seconds = 0;  ///< of a decode step, averaged over the layers
   double best_layer_seconds = 0;
@@ -26,9 +27,10 @@ struct MeasuredContext {
 
 struct ContextReport {
   Index context = 0;
-  Index bytes = 0;           ///< of a sequence, by formula
-  Index bytes_in_pages = 0;  ///< the same in whole pages
-  Index num_sequences = 0;   ///< that fit in the memory
+  Index bytes = 0;                  ///< of a sequence, by formula
+  Index bytes_in_pages = 0;         ///< the same in whole pages
+  Index bytes_without_windows = 0;  ///< if no layer let tokens go
+  Index num_sequences = 0;          ///< that fit in the memory
   std::optional<MeasuredContext> measured{};
 };
 

@@ -168,7 +168,7 @@ std::vector<std::string> measured_cells(const VariantReport& row, const ContextR
   const auto& measured = at_context.measured;
   std::vector<std::string> cells{marked_label(row.variant), grouped_digits(row.bytes_per_token)};
   if (!measured) {
-    cells.insert(cells.end(), 5, "-");
+    cells.insert(cells.end(), 7, "-");
     return cells;
   }
   const double exact = static_cast<double>(row.bytes_per_token);
@@ -177,7 +177,17 @@ std::vector<std::string> measured_cells(const VariantReport& row, const ContextR
   cells.push_back(seconds_text(measured->median_layer_seconds));
   cells.push_back(seconds_text(measured->best_layer_seconds));
   cells.push_back(number(measured->bytes_per_second / 1e9, 1) + " GB/s");
+  cells.push_back(bytes_text(measured->held_bytes));
+  cells.push_back(bytes_text(at_context.bytes_without_windows));
   return cells;
+}
+
+std::string_view placement_text(Placement placement) {
+  switch (placement) {
+    case Placement::pool: return "in a pool";
+    case Placement::window: return "sliding where there is a window";
+    default: return "in their own memory";
+  }
 }
 
 /// What filled caches showed.
@@ -187,16 +197,18 @@ std::string measured_table(const std::vector<ModelReport>& reports, const Option
   if (options.element->make_case == formula_alone)
     return text.append("Nothing was measured: no cache stores ").append(options.element->name) +
            " yet.\n\n";
-  text.append("As filled ").append(options.element->name).append(" caches show, on ");
+  text.append("As filled ").append(options.element->name).append(" caches show, ");
+  text.append(placement_text(options.placement)).append(", on ");
   text += std::to_string(options.num_threads) + (options.num_threads == 1 ? " thread" : " threads");
   text +=
       ": bytes a token, all layers, by formula and\nas allocated in whole pages; and the "
-      "attention of a decode step in one layer, the mean of all layers.\n";
+      "attention of a decode step in one layer, the mean of all layers. Last, what the\nsequence "
+      "holds, and what it would by formula without windows.\n";
   for (const Index context : options.measured_contexts) {
     Table table;
     table.add_text("");
     table.add({std::string("at ") + grouped_digits(context) + " tokens", "formula", "allocated",
-               "rounding", "median", "best", "reads"});
+               "rounding", "median", "best", "reads", "sequence", "if all kept"});
     for (const ModelReport& report : reports) {
       table.add_text(report.config.name);
       for (const VariantReport& row : report.variants)
@@ -206,7 +218,8 @@ std::string measured_table(const std::vector<ModelReport>& reports, const Option
   }
   if (text.find("  -  ") != std::string::npos)
     text += "\n- was not measured: a layer's cache above " + bytes_text(options.most_cache) +
-            " (--most-cache), left out by\n  --benchmark_filter, or wrong, as the standard error "
+            " (--most-cache), latents with\n  scales per channel, left out by --benchmark_filter, "
+            "or wrong, as the standard error "
             "then says.\n";
   return text + "\n";
 }

@@ -9,6 +9,11 @@ std::span<const heed::bench::quality::QualityElement> heed::bench::quality::qual
       {"f16", make_quality_case<f16>},
       {"bf16", make_quality_case<bf16>},
       {"int8", make_quality_case<int8>},
+      {"int8c", make_quality_case<PerChannel<int8>>},
+      {"int8r", make_quality_case<Rotated<int8>>},
+      {"int8cr", make_quality_case<Rotated<PerChannel<int8>>>},
+      {"int4", make_quality_case<int4>},
+      {"int4r", make_quality_case<Rotated<int4>>},
   };
   return elements;
 }

@@ -11,6 +11,7 @@
 #include "heed/cache/kv_cache.hpp"
 #include "kv_quality/errors.hpp"
 #include "kv_quality/quality_case.hpp"
+#include "shared/can_store.hpp"
 
 namespace heed::bench::quality {
 namespace detail {
@@ -100,14 +101,17 @@ class FilledCase final : public QualityCase {
 
 }  // namespace detail
 
-/// A cache of all tokens of `inputs` that stores `Element`.
+/// A cache of all tokens of `inputs` that stores `Element`, or null if there is no such cache.
 template <class Element>
 std::unique_ptr<QualityCase> make_quality_case(const Inputs& inputs, const AnyExecutor& executor) {
   return std::visit(
       [&](const auto& shape) -> std::unique_ptr<QualityCase> {
         const auto entry = detail::entry_of(shape);
         using Entry = std::remove_cvref_t<decltype(entry)>;
-        return std::make_unique<detail::FilledCase<Entry, Element>>(inputs, entry, executor);
+        if constexpr (can_store<Entry, Element>)
+          return std::make_unique<detail::FilledCase<Entry, Element>>(inputs, entry, executor);
+        else
+          return nullptr;
       },
       inputs.shape);
 }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kv_quality/element_types.hpp"
@@ -65,7 +66,9 @@ inline QualityTable measure_quality(const Inputs& inputs, std::span<const Qualit
   std::vector<std::unique_ptr<QualityCase>> cases;
   std::vector<MatrixD> outs;
   for (const QualityElement& element : elements) {
-    cases.push_back(element.make_case(inputs, executor));
+    auto made = element.make_case(inputs, executor);
+    if (made == nullptr) continue;
+    cases.push_back(std::move(made));
     outs.push_back(cases.back()->attend_all());
     table.rows.push_back({.element = std::string(element.name),
                           .bytes_per_token = cases.back()->bytes_per_token(),

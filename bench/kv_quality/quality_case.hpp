@@ -31,6 +31,7 @@ class QualityCase {
                                  const HeadAttention& stored, const MatrixD& out) const = 0;
 };
 
+/// Null if no cache of such an entry stores the element.
 /// \param inputs  stays where it is while the case lives
 using MakeQualityCase = std::unique_ptr<QualityCase> (*)(const Inputs& inputs,
                                                          const AnyExecutor& executor);

@@ -3,6 +3,7 @@
 
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
+#include "shared/can_store.hpp"
 #include "speed/contender.hpp"
 #include "speed/figures.hpp"
 #include "speed/threads.hpp"
@@ -11,30 +12,31 @@ namespace heed::bench {
 namespace {
 
 template <class Element>
-auto filled(const SpeedCase& c, const Inputs& inputs, const SequenceRows& s, FullKv<> shape) {
-  KvCache<FullKv<>, Element> cache(s.seqlen_kv, shape);
+auto filled(const SpeedCase& c, const Inputs& inputs, const SequenceRows& s, FullKv<> entry) {
+  KvCache<FullKv<>, Element> cache(s.seqlen_kv, entry);
   cache.append(split_heads(inputs.key.middleRows(s.kv_begin, s.seqlen_kv), c.num_kv_heads),
                split_heads(inputs.value.middleRows(s.kv_begin, s.seqlen_kv), c.num_kv_heads));
   return cache;
 }
 template <class Element>
-auto filled(const SpeedCase&, const Inputs& inputs, const SequenceRows& s, LatentKv<> shape) {
-  KvCache<LatentKv<>, Element> cache(s.seqlen_kv, shape);
+auto filled(const SpeedCase&, const Inputs& inputs, const SequenceRows& s, LatentKv<> entry) {
+  KvCache<LatentKv<>, Element> cache(s.seqlen_kv, entry);
   const auto rows = inputs.key.middleRows(s.kv_begin, s.seqlen_kv);
-  cache.append(rows.leftCols(shape.latent_dim), rows.rightCols(shape.rope_dim));
+  cache.append(rows.leftCols(entry.latent_dim), rows.rightCols(entry.rope_dim));
   return cache;
 }
 
-template <class Cache, class Mask>
+template <class Entry, class Element, class Mask>
 class Heed final : public Contender {
+  using Cache = KvCache<Entry, Element>;
+
  public:
-  template <class Shape>
-  Heed(const SpeedCase& c, const Inputs& inputs, Shape shape, Index num_threads)
+  Heed(const SpeedCase& c, const Inputs& inputs, const Entry& entry, Index num_threads)
       : case_(c), inputs_(inputs), executor_(make_executor(num_threads)),
         out_(c.rows_q(), c.num_heads * c.head_dim_v) {
     caches_.reserve(c.sequences.size());
     for (const SequenceRows& s : c.sequences) {
-      caches_.push_back(filled<typename Cache::Element>(c, inputs, s, shape));
+      caches_.push_back(filled<Element>(c, inputs, s, entry));
       sequences_.push_back(
           {split_heads(inputs_.query.middleRows(s.q_begin, s.seqlen_q), c.num_heads),
            &caches_.back(), Mask{},
@@ -64,46 +66,57 @@ class Heed final : public Contender {
   Matrix out_;
 };
 
-template <class Cache, class Shape>
-std::unique_ptr<Contender> make_masked(const SpeedCase& c, const Inputs& inputs, Shape shape,
+template <class Element, class Entry>
+std::unique_ptr<Contender> make_masked(const SpeedCase& c, const Inputs& inputs, const Entry& entry,
                                        Index num_threads) {
-  if constexpr (std::is_same_v<typename Cache::Element, float>)
+  if constexpr (std::is_same_v<Element, float>)
     if (c.visible == Visible::full)
-      return std::make_unique<Heed<Cache, NoMask>>(c, inputs, shape, num_threads);
-  return std::make_unique<Heed<Cache, CausalMask>>(c, inputs, shape, num_threads);
+      return std::make_unique<Heed<Entry, Element, NoMask>>(c, inputs, entry, num_threads);
+  return std::make_unique<Heed<Entry, Element, CausalMask>>(c, inputs, entry, num_threads);
 }
 
 template <class Element>
 std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index num_threads) {
   if (c.kv == Kv::latent) {
-    const LatentKv<> shape{.latent_dim = c.head_dim_v, .rope_dim = c.head_dim - c.head_dim_v};
-    return make_masked<KvCache<LatentKv<>, Element>>(c, inputs, shape, num_threads);
+    if constexpr (can_store<LatentKv<>, Element>)
+      return make_masked<Element>(
+          c, inputs, LatentKv<>{.latent_dim = c.head_dim_v, .rope_dim = c.head_dim - c.head_dim_v},
+          num_threads);
+    return nullptr;  // not reached: reads_much
   }
-  const FullKv<> shape{
+  const FullKv<> entry{
       .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim, .head_dim_v = c.head_dim_v};
-  return make_masked<KvCache<FullKv<>, Element>>(c, inputs, shape, num_threads);
+  return make_masked<Element>(c, inputs, entry, num_threads);
 }
 
 /// Narrow elements are for reading less: decode, and one prefill to see that it loses nothing.
+template <class Element>
 bool reads_much(const SpeedCase& c, Index) {
+  if (c.kv == Kv::latent && !can_store<LatentKv<>, Element>) return false;
   return c.visible == Visible::causal &&
          (c.rows_q() == std::ssize(c.sequences) || c.name == "prefill/gqa/2048");
 }
 
-/// \param step  relative rounding of an element. Results are sums of many, rounded independently,
-///              and stay within 16 of it; the check allows 160 epsilon.
+/// \param most_error  of a result, in largest elements of its row; the check allows 160 epsilon
 template <class Element>
-ContenderKind narrow_kind(const char* name, double step) {
-  return {name, reads_much, make<Element>, {.bytes = sizeof(Element), .epsilon = step / 10}};
+ContenderKind narrow_kind(const char* name, double most_error) {
+  return {name,
+          reads_much<Element>,
+          make<Element>,
+          {.bytes = static_cast<double>(element_bits<Element>) / 8, .epsilon = most_error / 160}};
 }
 
 }  // namespace
 
 std::vector<ContenderKind> heed_kinds() {
+  // Results are sums of many elements, rounded independently: 16 roundings of one are more than
+  // enough. One of int4 is as large as a 15th, of which 6 still tell a result from none.
   return {{heed_name, [](const SpeedCase&, Index) { return true; }, make<float>},
-          narrow_kind<f16>("heed-f16", 1.0 / (1 << 11)),
-          narrow_kind<bf16>("heed-bf16", 1.0 / (1 << 8)),
-          narrow_kind<int8>("heed-int8", 1.0 / 254)};
+          narrow_kind<f16>("heed-f16", 16.0 / (1 << 11)),
+          narrow_kind<bf16>("heed-bf16", 16.0 / (1 << 8)),
+          narrow_kind<int8>("heed-int8", 16.0 / 254),
+          narrow_kind<PerChannel<int8>>("heed-int8c", 16.0 / 254),
+          narrow_kind<int4>("heed-int4", 6.0 / 15)};
 }
 
 }  // namespace heed::bench

@@ -31,7 +31,10 @@ constexpr QualityElement elements[] = {{"f64", make_quality_case<double>},
                                        {"f32", make_quality_case<float>},
                                        {"f16", make_quality_case<f16>},
                                        {"bf16", make_quality_case<bf16>},
-                                       {"int8", make_quality_case<int8>}};
+                                       {"int8", make_quality_case<int8>},
+                                       {"int4", make_quality_case<int4>},
+                                       {"int4r", make_quality_case<Rotated<int4>>},
+                                       {"int8c", make_quality_case<PerChannel<int8>>}};
 
 struct Measured {
   Inputs inputs;
@@ -57,10 +60,10 @@ TEST_P(Quality, IsWithinWhatRoundingMayDo) {
 
 TEST_P(Quality, FallsWithTheBitsKept) {
   const auto rows = measured(GetParam()).table.rows;
-  ASSERT_EQ(rows.size(), 5U);
-  // 53, 24, 11 and 8 bits; int8's step is a 127th of the row's largest, which an outlier is, so to
-  // the others it leaves fewer than bf16.
-  for (std::size_t i = 1; i < rows.size(); ++i) {
+  ASSERT_GE(rows.size(), 7U);
+  // 53, 24, 11, 8 and 4 bits; int8's step is a 127th of the row's largest, which an outlier is, so
+  // to the others it leaves fewer than bf16.
+  for (std::size_t i = 1; i < 6; ++i) {
     EXPECT_LT(rows[i - 1].errors.out, rows[i].errors.out) << rows[i].element;
     EXPECT_LT(rows[i - 1].errors.worst_row, rows[i].errors.worst_row) << rows[i].element;
   }
@@ -68,13 +71,23 @@ TEST_P(Quality, FallsWithTheBitsKept) {
     EXPECT_EQ(rows[i].errors.score, 0);
     EXPECT_NEAR(rows[i].errors.divergence, 0, 1e-14);
   }
-  for (std::size_t i = 2; i < rows.size(); ++i) {
+  for (std::size_t i = 2; i < 6; ++i) {
     EXPECT_LT(rows[i - 1].errors.score, rows[i].errors.score);
     EXPECT_LT(rows[i - 1].errors.divergence, rows[i].errors.divergence);
     EXPECT_LT(rows[i].errors.out, rows[i].errors.worst_row);
   }
   // A score is off by a sum of products whose factors are rounded: 2^-8 of each for bf16, at most.
   EXPECT_LT(rows[3].errors.out, 0.1);
+}
+
+// Keys that are drawn have channels that outweigh the others: a scale for each takes 8 bits further
+// than one for the row. Latents have no such scales, and no such row.
+TEST(Quality, ScalesPerChannelAreForKeys) {
+  const auto rows = measured(grouped).table.rows;
+  ASSERT_EQ(rows.size(), 8U);
+  EXPECT_LT(rows[7].errors.score, rows[4].errors.score / 2);
+  EXPECT_LT(rows[7].errors.out, rows[4].errors.out);
+  EXPECT_EQ(measured(latent).table.rows.size(), 7U);
 }
 
 TEST(Quality, CountsBytesPerToken) {

@@ -42,13 +42,14 @@ TEST(Options, AreRead) {
   const Options options =
       parse({"--model=Llama-3-8B", "--config=some/config.json", "--contexts=8k,1000,1m",
              "--measure=64", "--memory=80GB", "--most-cache=1gib", "--element=narrow",
-             "--threads=1", "--format=csv", "--out-json=out.json"});
+             "--placement=window", "--threads=1", "--format=csv", "--out-json=out.json"});
   EXPECT_THAT(options.configs, ElementsAre(models / "Llama-3-8B.json", "some/config.json"));
   EXPECT_THAT(options.contexts, ElementsAre(1000, 8192, 1 << 20));
   EXPECT_THAT(options.measured_contexts, ElementsAre(64));
   EXPECT_EQ(options.memory, 80'000'000'000);
   EXPECT_EQ(options.most_cache, Index{1} << 30);
   EXPECT_EQ(options.element->name, "narrow");
+  EXPECT_EQ(options.placement, heed::bench::Placement::window);
   EXPECT_EQ(options.num_threads, 1);
   EXPECT_EQ(options.format, heed::bench::Format::csv);
   EXPECT_EQ(options.out_json, "out.json");
@@ -66,6 +67,7 @@ TEST(Options, ErrorsNameTheOption) {
   EXPECT_EQ(error_of({"--config="}), "--config: expected --config=VALUE; see --help");
   EXPECT_EQ(error_of({"--out-json"}), "--out-json: expected --out-json=VALUE; see --help");
   EXPECT_EQ(error_of({"--element=f8"}), "--element=f8: expected one of wide, narrow");
+  EXPECT_EQ(error_of({"--placement=disk"}), "--placement=disk: expected own, pool or window");
   EXPECT_EQ(error_of({"--format=xml"}), "--format=xml: expected table, csv or json");
   for (const auto* wrong : {"", "0", "-1", "8q", "8.5k", "k", "8k,", ",8k", "8k,,9k", "4096m",
                             "99999999999999999999", " 8k"})

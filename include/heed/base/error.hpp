@@ -42,7 +42,7 @@ class StateError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-/// A number that the cache's elements cannot stand for: a NaN or inf among int8. The cache is as it
+/// A number that the cache's elements cannot stand for: a NaN or inf among int8 or int4. The cache is as it
 /// was before the call.
 class ElementError : public std::domain_error {
  public:

@@ -136,7 +136,7 @@ class KvCache {
 
   /// Bytes of pages: of a cache with memory of its own, whole pages for the capacity; of one in a
   /// pool, the pages it holds, shared ones included. Rows are padded to 16 elements. Keys that have
-  /// scales per channel add the page that is being filled.
+  /// scales per channel add two pages of float, rotated elements a page of a head.
   std::size_t bytes() const noexcept {
     if (table_.store() == nullptr) return 0;
     const Index pages =

@@ -23,6 +23,9 @@ class RotatedRows {
       first_width_ = entry.head_dim, second_width_ = entry.head_dim_v;
     memory_ = make_aligned<float>(page_size * (first_width_ + second_width_));
   }
+  Index bytes() const noexcept {
+    return page_size * (first_width_ + second_width_) * Index{sizeof(float)};
+  }
   /// Columns that are mixed, of either.
   Index widest_block() const noexcept {
     return std::max(simd::hadamard_block(first_width_), simd::hadamard_block(second_width_));
@@ -130,8 +133,10 @@ class Staging {
   explicit Staging(const Entry& entry) : rotated_(entry), open_(entry) {}
 
   Index bytes() const noexcept {
-    if constexpr (has_open_page) return open_.bytes();
-    return 0;
+    Index bytes = 0;
+    if constexpr (has_open_page) bytes += open_.bytes();
+    if constexpr (is_rotated<Stored>) bytes += rotated_.bytes();
+    return bytes;
   }
   void copy(const Staging& other) noexcept {
     if constexpr (has_open_page) open_.copy(other.open_);

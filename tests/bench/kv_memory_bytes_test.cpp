@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// What caches allocate, for every entry, element and placement: what they report, and what the
+/// formulas say.
+
+#include <algorithm>
+#include <tuple>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "heed/cache/kv_bytes.hpp"
+#include "kv_memory/heap_bytes.cpp"  // replaces operator new, for this program
+#include "kv_memory/placed_cache.hpp"
+#include "shared/can_store.hpp"
+
+namespace heed::bench {
+namespace {
+
+// Rows of these fill whole cache lines in every element, so that nothing is padded ...
+constexpr FullKv<2, 128, 256> full;
+constexpr LatentKv<512, 64> latent;
+// ... and rows of these do not.
+constexpr FullKv<3, 20, 9> padded_full;
+constexpr LatentKv<21, 6> padded_latent;
+
+constexpr bool is_padded(Index width) { return width % 128 != 0; }
+
+GroupedShape shape_of(const auto& entry)
+  requires requires { entry.head_dim; }
+{
+  return {.model_dim = 0,
+          .num_heads = entry.num_kv_heads,
+          .num_kv_heads = entry.num_kv_heads,
+          .head_dim = entry.head_dim,
+          .head_dim_v = entry.head_dim_v};
+}
+LatentShape shape_of(const auto& entry)
+  requires requires { entry.latent_dim; }
+{
+  return {.model_dim = 0,
+          .num_heads = 1,
+          .latent_dim = entry.latent_dim,
+          .rope_dim = entry.rope_dim,
+          .nope_dim = 0,
+          .head_dim_v = 0};
+}
+Index width_of(const GroupedShape& shape) { return shape.head_dim; }
+Index width_of(const LatentShape& shape) { return shape.latent_dim; }
+
+template <class Cache>
+void append_zeros(Cache& cache, Index count) {
+  using T = typename Cache::T;
+  const std::vector<T> zeros(
+      static_cast<std::size_t>(cache.num_kv_heads() * count * cache.head_dim() * 2));
+  if constexpr (Cache::key_layout == KeyLayout::row_major)
+    cache.append(RowsView<const T>(zeros.data(), count, cache.entry().latent_dim),
+                 RowsView<const T>(zeros.data(), count, cache.entry().rope_dim));
+  else
+    cache.append(HeadsView<const T>(zeros.data(), cache.num_kv_heads(), count, cache.head_dim()),
+                 HeadsView<const T>(zeros.data(), cache.num_kv_heads(), count, cache.head_dim_v()));
+}
+
+constexpr Index pages_of(Index tokens) { return round_up_to_pages(tokens) / page_size; }
+
+/// What one sequence takes, by formulas alone.
+struct Expected {
+  Index pages, open_pages, rotated_rows, table;
+};
+template <class Element, class Entry>
+Expected expected_bytes(const Entry& entry, Index pages, Index capacity_pages,
+                        Placement placement) {
+  const auto shape = shape_of(entry);
+  constexpr bool is_latent = std::same_as<decltype(shape), const LatentShape>;
+  constexpr KvElement wide = kv_element<float>;
+  const Index page_of_floats = page_size * kv_bytes_per_token(shape, wide);
+  Expected expected{
+      .pages = pages * page_size * kv_bytes_per_token(shape, kv_element<Element>),
+      .open_pages = keys_per_channel<Element> && !is_latent ? 2 * page_of_floats : 0,
+      .rotated_rows = 0,
+      // Numbers of 4 bytes: a place for each page and one more; own memory has two lists beside it.
+      .table = 4 * (capacity_pages + 1) + (placement == Placement::pool ? 0 : 8 * capacity_pages)};
+  if constexpr (is_rotated<Element> && is_latent)
+    expected.rotated_rows = page_size * entry.latent_dim * 4;
+  else if constexpr (is_rotated<Element>)
+    expected.rotated_rows = page_of_floats / entry.num_kv_heads;
+  return expected;
+}
+
+template <class Element>
+class PlacedBytes : public testing::Test {
+ protected:
+  /// A sequence that grows to `tokens`, in appends of up to a page.
+  template <class Entry>
+  static void expect_bytes(const Entry& entry, const MeasuredCase& one, Placement placement) {
+    const Index before = live_heap_bytes();
+    PlacedCache<Entry, Element> placed(entry, one, placement, page_size);
+    for (Index token = 0; token < one.tokens; token += page_size)
+      append_zeros(placed.cache(), std::min(page_size, one.tokens - token));
+    const Index allocated = live_heap_bytes() - before;
+    const Index objects = allocated - placed.reported_bytes();
+    EXPECT_GE(objects, 0);
+    EXPECT_LE(objects, most_object_bytes);
+
+    const Index capacity_pages = pages_of(placed.cache().capacity());
+    Index pages = capacity_pages;
+    if (placement == Placement::pool) {
+      pages = pages_of(one.tokens);
+      if (one.window) {
+        // What the first token of the last append sees stays, and the page before that.
+        const Index last_append = (one.tokens - 1) / page_size * page_size;
+        pages -= std::max<Index>(0, (last_append - (*one.window - 1)) / page_size - 1);
+      }
+    }
+    const Expected expected = expected_bytes<Element>(entry, pages, capacity_pages, placement);
+    EXPECT_EQ(static_cast<Index>(placed.cache().table_bytes()), expected.table);
+    const auto held = static_cast<Index>(placed.cache().bytes());
+    if (is_padded(width_of(shape_of(entry)))) {
+      EXPECT_GE(held, expected.pages + expected.open_pages + expected.rotated_rows);
+    } else {
+      EXPECT_EQ(held, expected.pages + expected.open_pages + expected.rotated_rows);
+      EXPECT_EQ(placed.held_bytes(), held + expected.table);
+    }
+  }
+};
+using Elements = testing::Types<float, double, f16, bf16, int8, PerChannel<int8>, Rotated<int8>,
+                                Rotated<PerChannel<int8>>, int4, Rotated<int4>>;
+TYPED_TEST_SUITE(PlacedBytes, Elements);
+
+TYPED_TEST(PlacedBytes, AreWhatIsReportedAndWhatTheFormulasSay) {
+  const auto expect_all = [&](const auto& entry) {
+    if constexpr (can_store<std::remove_cvref_t<decltype(entry)>, TypeParam>)
+      for (const Placement placement : {Placement::own, Placement::pool, Placement::window})
+        for (const Index tokens : {0, 1, 64, 65, 200, 640, 641}) {
+          SCOPED_TRACE(testing::Message() << "placement " << static_cast<int>(placement) << ", "
+                                          << tokens << " tokens");
+          this->expect_bytes(entry, {.shape = {}, .tokens = tokens}, placement);
+          if (placement != Placement::own)
+            this->expect_bytes(entry, {.shape = {}, .tokens = tokens, .window = 129}, placement);
+        }
+  };
+  expect_all(full);
+  expect_all(latent);
+  expect_all(padded_full);
+  expect_all(padded_latent);
+}
+
+}  // namespace
+}  // namespace heed::bench
