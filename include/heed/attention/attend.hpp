@@ -147,8 +147,8 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
                         {.first = 0, .total = HeadsView<const T>(query).num_heads});
 }
 
-/// Attention for a ragged batch: every sequence has its own queries, keys and mask; prefills, chunks
-/// and decode steps may stand side by side. The bits are those of one call per sequence.
+/// Attention for a ragged batch: every sequence has its own queries, keys and mask; prefills,
+/// chunks and decode steps may stand side by side. The bits are those of one call per sequence.
 ///
 /// Sequences whose caches begin with the same pages (KvCache::fork, KvCache::assign_prefix) are
 /// taken together there: a tile of up to 96 query rows reads each page once, whosever rows they
