@@ -2,8 +2,8 @@
 /// \file
 /// Runs a batch: its tiles as tasks, the large ones split along the keys. Layer 5, detail.
 ///
-///     wave 0:  64 splits of large tiles, some of the other tiles; then the splits are merged
-///     wave 1:  64 splits more, some more tiles; ...
+///     wave 0:  some splits of large tiles, some of the other tiles; then the splits are merged
+///     wave 1:  more splits, more tiles; ...
 ///
 /// As in schedule.hpp, splits start at fixed keys and merge in their order whoever computes them,
 /// so the bits of a row are those of a call of its own.
@@ -52,25 +52,29 @@ void run_whole(const BatchTile<T, Source, Mask>& tile, const Score& score,
 template <class T>
 class WavePartials {
  public:
-  WavePartials(Workspace& workspace, Index rows, Index width)
-      : rows_(rows), width_(width),
+  /// As many splits in a wave as take the memory of max_partials tiles, `most_rows` each, at most.
+  /// \param rows  of the largest tile that is split; 0 if none is
+  WavePartials(Workspace& workspace, Index num_splits, Index rows, Index most_rows, Index width)
+      : wave_size_(std::min(num_splits, rows == 0 ? 0 : max_partials * most_rows / rows)),
+        rows_(rows), width_(width),
         block_(workspace.borrow(
-            static_cast<std::size_t>(count * rows) *
+            static_cast<std::size_t>(count() * rows) *
             (static_cast<std::size_t>(width) * sizeof(T) + sizeof(SoftmaxState<T>)))) {}
 
-  Partial<T> of_task(Index task) const { return at(task % max_partials); }
+  Index wave_size() const { return wave_size_; }
+  Partial<T> of_task(Index task) const { return at(task % wave_size_); }
   /// Two, since the tile that ends in a wave and the one that begins there are merged at a time.
-  Partial<T> carried_into(Index wave) const { return at(max_partials + wave % 2); }
+  Partial<T> carried_into(Index wave) const { return at(wave_size_ + wave % 2); }
 
  private:
-  static constexpr Index count = max_partials + 2;
+  Index count() const { return wave_size_ + 2; }
   Partial<T> at(Index slot) const {
     T* const sums = reinterpret_cast<T*>(block_.data());
-    auto* const states = reinterpret_cast<SoftmaxState<T>*>(sums + count * rows_ * width_);
+    auto* const states = reinterpret_cast<SoftmaxState<T>*>(sums + count() * rows_ * width_);
     return {states + slot * rows_, sums + slot * rows_ * width_, width_};
   }
 
-  Index rows_, width_;
+  Index wave_size_, rows_, width_;
   Workspace::Borrowed block_;
 };
 
@@ -78,7 +82,7 @@ class WavePartials {
 template <class T, class Source, class Mask>
 void merge_wave(const BatchTile<T, Source, Mask>& tile, Index begin, Index end,
                 const WavePartials<T>& partials) {
-  const Index wave = begin / max_partials;
+  const Index wave = begin / partials.wave_size();
   const Index tile_end = tile.first_task + tile.num_splits();
   const bool goes_on = tile.first_task < begin;
   Index task = std::max(begin, tile.first_task);
@@ -102,16 +106,20 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
   TaskMemory<T, Source, Mask> memory(workspace, batch, executor);
   const auto large = batch.split_tiles(), others = batch.whole_tiles();
   const Index num_splits = large.empty() ? 0 : large.back().first_task + large.back().num_splits();
-  const Index num_waves = std::max<Index>(1, (num_splits + max_partials - 1) / max_partials);
-  const WavePartials<T> partials(workspace, large.empty() ? 0 : batch.rows_per_tile,
+  Index rows = 0;
+  for (const auto& tile : large) rows = std::max(rows, tile.rows);
+  const WavePartials<T> partials(workspace, num_splits, rows,
+                                 tile_rows(memory.head_dim, memory.head_dim_v),
                                  simd::padded(memory.head_dim_v));
+  const Index wave_size = std::max<Index>(1, partials.wave_size());
+  const Index num_waves = std::max<Index>(1, (num_splits + wave_size - 1) / wave_size);
   const auto owner = [&](Index task) {
     return std::upper_bound(large.begin(), large.end(), task,
                             [](Index t, const auto& tile) { return t < tile.first_task; }) -
            1;
   };
   for (Index wave = 0; wave < num_waves; ++wave) {
-    const Index begin = wave * max_partials, end = std::min(begin + max_partials, num_splits);
+    const Index begin = wave * wave_size, end = std::min(begin + wave_size, num_splits);
     // The other tiles fill up all waves alike.
     const Index first_other = std::ssize(others) * wave / num_waves;
     const Index end_other = std::ssize(others) * (wave + 1) / num_waves;

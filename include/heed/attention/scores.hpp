@@ -66,9 +66,8 @@ void scale_queries(RowsView<const T> query, const PageView<Element>& page, RowsV
 
 /// Query . key, for some rows of a tile and the tokens in `vectors`. Fills scratch.scores.
 template <class Problem, class T, class Source, class Element>
-void compute_scores(const Problem& problem, RowRange rows,
-                    const CurrentPage<Element>& page, VectorRange vectors,
-                    const TileScratch<T, Source>& scratch) {
+void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
+                    VectorRange vectors, const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
   const PageView<Element>& view = page.view;
   const Index first = vectors.begin * n, width = (vectors.end - vectors.begin) * n;

@@ -111,8 +111,8 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
 /// Some rows of a tile attend to a page: scores, softmax step, values.
 /// \param seen  what these rows see of it; scratch.visible says it row by row
 template <class Problem, class T, class Source, class Score, class Element>
-void attend_page(const Problem& problem, const Score& score, const Tile& tile,
-                 RowRange rows, const CurrentPage<Element>& page, const PageVisibility& seen,
+void attend_page(const Problem& problem, const Score& score, const Tile& tile, RowRange rows,
+                 const CurrentPage<Element>& page, const PageVisibility& seen,
                  const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
   const PageView<Element>& view = page.view;

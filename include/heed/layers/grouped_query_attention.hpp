@@ -85,6 +85,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
 
   /// The sequences' rows of x follow one another; each sequence has its own cache and mask.
   /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
+  /// Pages that the caches share (KvCache::fork, KvCache::assign_prefix) are read once for all.
   template <class Cache, class Mask, class Score>
   void forward_batch(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
                      const Score& score, RowsView<T> out,

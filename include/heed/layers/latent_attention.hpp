@@ -3,8 +3,12 @@
 /// Attention over a latent cache, in its two forms. Layer 6, public.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
+#include "heed/layers/forward.hpp"
 #include "heed/layers/latent_projections.hpp"
 #include "heed/simd/gemm.hpp"
 
@@ -71,6 +75,32 @@ namespace detail {
 
 /// q_nope W_UK stands for q_nope . (W_UK c_KV): the up-projection moves from every cached token to
 /// the query, and W_UV likewise from every token to the result.
+///
+/// \param query   [num_heads, rows, nope_dim + rope_dim]
+/// \param folded  [num_heads, rows, latent_dim + rope_dim], overwritten
+template <class T>
+void fold_queries(const LatentProjections<T>& layer, HeadsView<const T> query, HeadsView<T> folded,
+                  const AnyExecutor& executor) {
+  const LatentShape& shape = layer.shape();
+  executor.parallel_for(shape.num_heads, [&](Index head) {
+    simd::multiply<simd::Weight::in_out, T>(query.head(head).middle_cols(0, shape.nope_dim),
+                                            layer.key_up(head),
+                                            folded.head(head).middle_cols(0, shape.latent_dim));
+    for (Index row = 0; row < query.rows; ++row)
+      std::copy_n(query.row(head, row) + shape.nope_dim, shape.rope_dim,
+                  folded.row(head, row) + shape.latent_dim);
+  });
+}
+/// \param latent_out  [num_heads, rows, latent_dim]; \param heads  [num_heads, rows, head_dim_v]
+template <class T>
+void unfold_results(const LatentProjections<T>& layer, HeadsView<const T> latent_out,
+                    HeadsView<T> heads, const AnyExecutor& executor) {
+  executor.parallel_for(layer.shape().num_heads, [&](Index head) {
+    simd::multiply<simd::Weight::out_in, T>(latent_out.head(head), layer.value_up(head),
+                                            heads.head(head));
+  });
+}
+
 template <class T, class Cache, class Mask, class Score>
 void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query,
                      const Cache& cache, const Mask& mask, const Score& score, HeadsView<T> heads,
@@ -81,20 +111,10 @@ void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query
   const auto folded = split_heads(scratch.take(n, shape.num_heads * width), shape.num_heads);
   const auto latent_out =
       split_heads(scratch.take(n, shape.num_heads * shape.latent_dim), shape.num_heads);
-  options.executor.parallel_for(shape.num_heads, [&](Index head) {
-    simd::multiply<simd::Weight::in_out, T>(query.head(head).middle_cols(0, shape.nope_dim),
-                                            layer.key_up(head),
-                                            folded.head(head).middle_cols(0, shape.latent_dim));
-    for (Index row = 0; row < n; ++row)
-      std::copy_n(query.row(head, row) + shape.nope_dim, shape.rope_dim,
-                  folded.row(head, row) + shape.latent_dim);
-  });
+  fold_queries<T>(layer, query, folded, options.executor);
   attend(folded, cache, mask, score, latent_out,
          AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
-  options.executor.parallel_for(shape.num_heads, [&](Index head) {
-    simd::multiply<simd::Weight::out_in, T>(latent_out.head(head), layer.value_up(head),
-                                            heads.head(head));
-  });
+  unfold_results<T>(layer, latent_out, heads, options.executor);
 }
 
 /// Elements that expanded keys and values of some heads may take at a time (64 MiB of float); one
@@ -134,17 +154,102 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
   }
 }
 
+/// The path that a pass names, or the cheaper one.
+inline MlaPath path_of(const LatentShape& shape, Index seqlen_q, Index seqlen_kv,
+                       const LatentOptions& options) {
+  return options.path == MlaPath::automatic ? cheaper_path(shape, seqlen_q, seqlen_kv)
+                                            : options.path;
+}
+
 template <class T, class Cache, class Mask, class Score>
 void attend_latent(const LatentProjections<T>& layer, HeadsView<const T> query, const Cache& cache,
                    const Mask& mask, const Score& score, HeadsView<T> heads,
                    const LatentOptions& options, Workspace& workspace) {
-  const MlaPath path = options.path == MlaPath::automatic
-                           ? cheaper_path(layer.shape(), query.rows, cache.seqlen())
-                           : options.path;
-  if (path == MlaPath::absorbed)
+  if (path_of(layer.shape(), query.rows, cache.seqlen(), options) == MlaPath::absorbed)
     attend_absorbed(layer, query, cache, mask, score, heads, options, workspace);
   else
     attend_expanded(layer, query, cache, mask, score, heads, options, workspace);
+}
+
+/// A sequence of a batch, and its first row among those of all.
+template <class Cache, class Mask>
+struct PlacedSequence {
+  const BatchSequence<Cache, Mask>* sequence;
+  Index begin;
+};
+
+/// Calls f(begin, row, count) for each run of rows [begin, begin + count) that belong to neighbours
+/// in the list; `row` of those in the list come before it.
+template <class Cache, class Mask, class F>
+void for_each_run(std::span<const PlacedSequence<Cache, Mask>> placed, const F& f) {
+  Index row = 0;
+  for (std::size_t i = 0; i < placed.size();) {
+    const Index begin = placed[i].begin;
+    Index count = 0;
+    for (; i < placed.size() && placed[i].begin == begin + count; ++i)
+      count += placed[i].sequence->seqlen;
+    f(begin, row, count);
+    row += count;
+  }
+}
+
+/// Some sequences of a batch on the absorbed path.
+/// \param query  [rows of all, num_heads * (nope_dim + rope_dim)]
+/// \param heads  [rows of all, num_heads * head_dim_v], overwritten where these have their rows
+template <class T, class Cache, class Mask, class Score>
+void attend_absorbed_batch(const LatentProjections<T>& layer, RowsView<const T> query,
+                           std::span<const PlacedSequence<Cache, Mask>> placed, const Score& score,
+                           RowsView<T> heads, const LatentOptions& options, Workspace& workspace) {
+  const Index num_heads = layer.shape().num_heads, latent_dim = layer.shape().latent_dim;
+  Index rows = 0;
+  for (const auto& one : placed) rows += one.sequence->seqlen;
+  Matrices<T> scratch(workspace, rows * num_heads * (layer.latent_width() + latent_dim));
+  const auto folded = split_heads(scratch.take(rows, num_heads * layer.latent_width()), num_heads);
+  const auto latent_out = split_heads(scratch.take(rows, num_heads * latent_dim), num_heads);
+  for_each_run(placed, [&](Index begin, Index row, Index count) {
+    fold_queries<T>(layer, split_heads(query.middle_rows(begin, count), num_heads),
+                    folded.middle_rows(row, count), options.executor);
+  });
+  std::vector<AttendSequence<T, Cache, Mask>> attends;
+  attends.reserve(placed.size());
+  Index first = 0;
+  for (const auto& one : placed) {
+    const auto& [seqlen, cache, mask] = *one.sequence;
+    attends.push_back(
+        {folded.middle_rows(first, seqlen), cache, mask, latent_out.middle_rows(first, seqlen)});
+    first += seqlen;
+  }
+  attend_batch(std::span<const AttendSequence<T, Cache, Mask>>(attends), score,
+               AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
+  for_each_run(placed, [&](Index begin, Index row, Index count) {
+    unfold_results<T>(layer, latent_out.middle_rows(row, count),
+                      split_heads(heads.middle_rows(begin, count), num_heads), options.executor);
+  });
+}
+
+/// The sequences of a batch whose path is the absorbed one together, the others one by one.
+/// Arguments as before.
+template <class T, class Cache, class Mask, class Score>
+void attend_latent_batch(const LatentProjections<T>& layer, RowsView<const T> query,
+                         std::span<const BatchSequence<Cache, Mask>> sequences, const Score& score,
+                         RowsView<T> heads, const LatentOptions& options, Workspace& workspace) {
+  const Index num_heads = layer.shape().num_heads;
+  std::vector<PlacedSequence<Cache, Mask>> absorbed;
+  absorbed.reserve(sequences.size());
+  Index begin = 0;
+  for (const auto& sequence : sequences) {
+    const auto& [seqlen, cache, mask] = sequence;
+    if (path_of(layer.shape(), seqlen, cache->seqlen(), options) == MlaPath::absorbed)
+      absorbed.push_back({&sequence, begin});
+    else
+      attend_expanded<T>(layer, split_heads(query.middle_rows(begin, seqlen), num_heads),
+                         std::as_const(*cache), mask, score,
+                         split_heads(heads.middle_rows(begin, seqlen), num_heads), options,
+                         workspace);
+    begin += seqlen;
+  }
+  attend_absorbed_batch<T>(layer, query, std::span<const PlacedSequence<Cache, Mask>>(absorbed),
+                           score, heads, options, workspace);
 }
 
 }  // namespace detail

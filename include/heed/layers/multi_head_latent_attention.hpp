@@ -79,6 +79,8 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
 
   /// The sequences' rows of x follow one another; each sequence has its own cache and mask.
   /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
+  /// Sequences on the absorbed path are attended to together, and read the pages that their caches
+  /// share once.
   template <class Cache, class Mask, class Score>
   void forward_batch(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
                      const Score& score, RowsView<T> out, const LatentOptions& options = {}) const {
@@ -103,16 +105,13 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     std::vector<detail::AppendGuard<Cache>> guards;
     guards.reserve(sequences.size());
     Index begin = 0;
-    for (const auto& [seqlen, cache, mask] : sequences) {
+    for (const auto& [seqlen, cache, unused_mask] : sequences) {
       guards.emplace_back(*cache);
       cache->append(this->c_kv(latent.middle_rows(begin, seqlen)),
                     this->k_rope(latent.middle_rows(begin, seqlen)));
-      detail::attend_latent<T>(
-          *this, split_heads(query.middle_rows(begin, seqlen), shape_.num_heads),
-          std::as_const(*cache), mask, score,
-          split_heads(heads.middle_rows(begin, seqlen), shape_.num_heads), options, workspace_);
       begin += seqlen;
     }
+    detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace_);
     weights_.out.apply(heads, out, options.executor);
     for (auto& guard : guards) guard.keep();
   }
