@@ -31,9 +31,7 @@ class PlacedCache {
   const Cache& cache() const { return cache_; }
 
   /// What the sequence takes: pages, those being filled in float, and its table.
-  Index held_bytes() const {
-    return static_cast<Index>(cache_.bytes() + cache_.table_bytes());
-  }
+  Index held_bytes() const { return static_cast<Index>(cache_.bytes() + cache_.table_bytes()); }
   /// The same with the pages of the pool that it does not hold, and the pool's lists.
   Index reported_bytes() const {
     if (!pool_) return held_bytes();

@@ -5,7 +5,6 @@
 
 #include <map>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -167,34 +166,6 @@ TYPED_TEST(Placement, BatchesOverSharedPagesAreCallsOneByOne) {
       EXPECT_EQ(results[i], test::attend_source(sequences[i].query, caches[i], CausalMask{}, 0.25))
           << "sequence " << i;
   }
-}
-
-// A thread appends to one sequence while others read theirs, whose pages it shares in part.
-TYPED_TEST(Placement, ReadersNeedNotWaitForWriters) {
-  using Kv = typename TestFixture::Cache;
-  const typename TestFixture::Pool pool(40);
-  Kv prefix(pool, 1500);
-  this->append(prefix, 0, 200);
-  const auto alone = test::attend_source(this->query(0, 1), prefix, CausalMask{}, 0.25,
-                                         {.executor = SerialExecutor{}});
-  std::thread writer([&, cache = prefix.fork()]() mutable {
-    for (Index token = 200; token < 600; ++token) {
-      this->append(cache, token, 1);
-      if (token % 50 == 0) cache.truncate(190);
-    }
-  });
-  std::thread reader([&, cache = prefix.fork()] {
-    for (int i = 0; i < 50; ++i)
-      EXPECT_EQ(test::attend_source(this->query(0, 1), cache, CausalMask{}, 0.25,
-                                    {.executor = SerialExecutor{}}),
-                alone);
-  });
-  for (int i = 0; i < 50; ++i)
-    EXPECT_EQ(test::attend_source(this->query(0, 1), prefix, CausalMask{}, 0.25,
-                                  {.executor = SerialExecutor{}}),
-              alone);
-  writer.join();
-  reader.join();
 }
 
 }  // namespace

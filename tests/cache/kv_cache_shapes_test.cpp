@@ -49,7 +49,7 @@ TEST(CacheSizes, BytesAreWholePages) {
               tokens_in_pages * (256 + 128 + 4));
     EXPECT_EQ((KvCache<FullKv<2, 128>, Rotated<int8>>(capacity).bytes()),
               tokens_in_pages * 2 * (256 + 8) + 64 * 256 * 4);  // one head's rows, being rotated
-    const std::size_t open_pages = 2 * 64 * 2 * 256 * 4;  // in float
+    const std::size_t open_pages = 2 * 64 * 2 * 256 * 4;        // in float
     EXPECT_EQ((KvCache<FullKv<2, 128>, PerChannel<int8>>(capacity).bytes()),
               tokens_in_pages * 2 * (128 + 8 + 128 + 4) + open_pages);
     EXPECT_EQ((KvCache<FullKv<2, 128>, int4>(capacity).bytes()),

@@ -7,7 +7,6 @@
 
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -188,29 +187,6 @@ TEST_F(PagePoolTest, GetsBackWhatAWindowHasPassed) {
       "heed::KvCache: 336 tokens are cached and 300 more were given, but the capacity is 256; with "
       "the window 384 are needed (CacheWindow::capacity)",
       [&] { tokens_.append(cache, 0, 300); });
-}
-
-// Each thread has its own sequences; all take from one pool, and read pages that they share.
-TEST_F(PagePoolTest, ServesThreads) {
-  const Pool pool(60);
-  Cache prefix(pool, 300);
-  tokens_.append(prefix, 0, 100);
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i)
-    threads.emplace_back([&] {
-      for (int repeat = 0; repeat < 20; ++repeat) {
-        Cache cache = prefix.fork();
-        for (Index token = 100; token < 300; token += 40) tokens_.append(cache, token, 40);
-        const Cache fork = cache.fork();
-        cache.truncate(90);
-        tokens_.append(cache, 90, 30);
-        tokens_.expect_held(cache, 120);
-        tokens_.expect_held(fork, 300);
-      }
-    });
-  for (auto& thread : threads) thread.join();
-  tokens_.expect_held(prefix, 100);
-  EXPECT_EQ(pool.free_pages(), 58);
 }
 
 }  // namespace
