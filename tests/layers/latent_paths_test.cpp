@@ -195,5 +195,42 @@ TEST(LatentBatch, EachSequenceAsIfAlone) {
   }
 }
 
+// Sequences that share pages: absorbed ones, which are taken together, on both sides of one that is
+// long enough to be expanded in most shapes.
+TEST(LatentBatch, OverSharedPages) {
+  using Cache = KvCache<LatentKv<>, float>;
+  using Sequence = BatchSequence<Cache, CausalMask>;
+  Random random(4);
+  for (int i = 0; i < 12; ++i) {
+    const auto features = test::random_features_of_latents(random);
+    SCOPED_TRACE(features.text());
+    const LatentCase<float> layer_case(features, random);
+    const auto layer = layer_case.layer();
+    const Index model_dim = features.shape.model_dim;
+    const auto prompt = test::normal_matrix<float>(200, model_dim, random),
+               x = test::normal_matrix<float>(155, model_dim, random);
+    Matrix<float> unused(200, model_dim), together(155, model_dim), alone(155, model_dim);
+    const PagePool<LatentKv<>, float> pool(50, layer_case.cache(1).entry());
+    Cache prefix(pool, 400);
+    layer.forward(view(prompt), prefix, CausalMask{}, view(unused));
+    std::vector<Cache> caches;
+    for (int fork = 0; fork < 5; ++fork) caches.push_back(prefix.fork());
+    const std::vector<Sequence> sequences = {
+        {1, &caches[0]}, {2, &caches[1]}, {150, &caches[2]}, {0, &caches[3]}, {2, &caches[4]}};
+    layer.forward_batch(view(x), std::span<const Sequence>(sequences), layer.softmax_scale(),
+                        view(together));
+    Index row = 0;
+    for (const Sequence& sequence : sequences) {
+      Cache cache = prefix.fork();
+      layer.forward(view(x).middle_rows(row, sequence.seqlen), cache, CausalMask{},
+                    view(alone).middle_rows(row, sequence.seqlen));
+      EXPECT_EQ(sequence.cache->seqlen(), cache.seqlen());
+      row += sequence.seqlen;
+    }
+    for (std::size_t at = 0; at < alone.data.size(); ++at)
+      ASSERT_NEAR(together.data[at], alone.data[at], 1e-4) << at;
+  }
+}
+
 }  // namespace
 }  // namespace heed
