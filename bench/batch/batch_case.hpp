@@ -14,6 +14,7 @@
 
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
+#include "heed/instances/extern_narrow.hpp"
 
 namespace heed::bench::batch {
 

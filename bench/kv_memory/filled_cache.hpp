@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "heed/attention/attend.hpp"
+#include "heed/instances/extern_narrow.hpp"
 #include "kv_memory/heap_bytes.hpp"
 #include "kv_memory/placed_cache.hpp"
 #include "kv_memory/reference.hpp"

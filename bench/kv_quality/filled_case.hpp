@@ -9,6 +9,7 @@
 
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
+#include "heed/instances/extern_narrow.hpp"
 #include "kv_quality/errors.hpp"
 #include "kv_quality/quality_case.hpp"
 #include "shared/can_store.hpp"

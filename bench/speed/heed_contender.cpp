@@ -3,6 +3,7 @@
 
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
+#include "heed/instances/extern_narrow.hpp"
 #include "shared/can_store.hpp"
 #include "speed/contender.hpp"
 #include "speed/figures.hpp"
