@@ -171,11 +171,8 @@ class Cascade : public testing::Test {
   Kind tokens_{random_};
 };
 using Kinds =
-    testing::Types<Tokens<FullKv<2, 24, 17>, float>, Tokens<FullKv<2, 24, 17>, double>,
-                   Tokens<FullKv<2, 24, 17>, bf16>, Tokens<FullKv<2, 24, 17>, int8>,
-                   Tokens<FullKv<2, 24, 17>, int4>, Tokens<FullKv<2, 24, 17>, Rotated<int8>>,
-                   Tokens<LatentKv<21, 6>, float>, Tokens<LatentKv<21, 6>, bf16>,
-                   Tokens<LatentKv<21, 6>, int8>>;
+    testing::Types<Tokens<FullKv<2, 24, 17>, float>, Tokens<FullKv<2, 24, 17>, int8>,
+                   Tokens<FullKv<2, 24, 17>, Rotated<int4>>, Tokens<LatentKv<21, 6>, bf16>>;
 TYPED_TEST_SUITE(Cascade, Kinds);
 
 TYPED_TEST(Cascade, GivesTheBitsOfSingleCalls) {

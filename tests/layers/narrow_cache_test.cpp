@@ -66,7 +66,7 @@ class NarrowCache : public testing::Test {
     return out;
   }
 };
-using Elements = testing::Types<f16, bf16, int8, int4, Rotated<int8>, Rotated<int4>>;
+using Elements = testing::Types<f16, bf16, int8, Rotated<int4>>;
 TYPED_TEST_SUITE(NarrowCache, Elements);
 
 TYPED_TEST(NarrowCache, OfKeysAndValues) {
