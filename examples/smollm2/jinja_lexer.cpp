@@ -30,6 +30,14 @@ std::string with_plain_line_ends(std::string_view source) {
   return text;
 }
 
+/// How much of a template comes before its first tag or comment.
+std::size_t text_size(std::string_view source) {
+  for (std::size_t place = 0; place + 1 < source.size(); ++place)
+    if (source[place] == '{' && "{%#"sv.find(source[place + 1]) != std::string_view::npos)
+      return place;
+  return source.size();
+}
+
 class Lexer {
  public:
   explicit Lexer(std::string_view source) : source_(with_plain_line_ends(source)), rest_(source_) {}
@@ -71,8 +79,7 @@ class Lexer {
 
   /// Text up to the next tag, which says what becomes of the space before it.
   void text() {
-    const std::size_t size =
-        std::min({rest_.find("{{"), rest_.find("{%"), rest_.find("{#"), rest_.size()});
+    const std::size_t size = text_size(rest_);
     const std::string_view tag = rest_.substr(size);
     std::string_view kept = rest_.substr(0, size);
     const char sign = tag.size() > 2 ? tag[2] : ' ';

@@ -160,16 +160,11 @@ class Parser {
     return made;
   }
 
-  static Expression make(Operation operation, int line, Expression first) {
+  template <class... Operands>
+  static Expression make(Operation operation, int line, Expression first, Operands... others) {
     std::vector<Expression> operands;
     operands.push_back(std::move(first));
-    return make(operation, line, std::move(operands));
-  }
-
-  static Expression make(Operation operation, int line, Expression first, Expression second) {
-    std::vector<Expression> operands;
-    operands.push_back(std::move(first));
-    operands.push_back(std::move(second));
+    (operands.push_back(std::move(others)), ...);
     return make(operation, line, std::move(operands));
   }
 
