@@ -17,7 +17,7 @@ using namespace jinja;
 
 // Loops within loops and strings that double could go on forever. A chat needs a fraction of this.
 constexpr std::size_t most_work = std::size_t{1} << 28;  // in bytes that are copied
-constexpr std::size_t work_per_step = 256;
+constexpr std::size_t work_per_step = 1024, work_per_round = 4 * work_per_step;
 
 class Renderer {
  public:
@@ -44,9 +44,17 @@ class Renderer {
 
   void perform(const Statement& statement) {
     spend(work_per_step + statement.text.size(), statement.line);
+    try {
+      perform_action(statement);
+    } catch (const std::invalid_argument& error) {  // of an operation, which knows no lines
+      throw template_error(statement.line, error.what());
+    }
+  }
+
+  void perform_action(const Statement& statement) {
     switch (statement.action) {
       case Action::text: text_ += statement.text; return;
-      case Action::print: text_ += evaluate_text(statement.expressions.front()); return;
+      case Action::print: text_ += to_text(evaluate(statement.expressions.front())); return;
       case Action::set:
         scopes_.back().insert_or_assign(statement.text, evaluate(statement.expressions.front()));
         return;
@@ -57,12 +65,12 @@ class Renderer {
 
   void loop(const Statement& statement) {
     const Value value = evaluate(statement.expressions.front());
-    if (std::get_if<Undefined>(&value)) return;
+    if (get<Undefined>(value)) return;
     const List* list = get_list(value);
-    if (!list)
-      throw template_error(statement.line, "a loop over anything but a list is not supported");
+    if (!list) throw std::invalid_argument("a loop over anything but a list is not supported");
     const auto size = static_cast<std::int64_t>(list->size());
     for (std::int64_t index = 0; index < size; ++index) {
+      spend(work_per_round, statement.line);
       Map loop{{"first", index == 0},
                {"last", index == size - 1},
                {"index", index + 1},
@@ -89,23 +97,11 @@ class Renderer {
     return Undefined{};
   }
 
-  std::string evaluate_text(const Expression& expression) {
-    try {
-      return to_text(evaluate(expression));
-    } catch (const std::invalid_argument& error) {
-      throw template_error(expression.line, error.what());
-    }
-  }
-
   Value evaluate(const Expression& expression) {
-    try {
-      Value value = apply(expression);
-      const auto* text = get<std::string>(value);
-      spend(work_per_step + (text ? text->size() : 0), expression.line);
-      return value;
-    } catch (const std::invalid_argument& error) {
-      throw template_error(expression.line, error.what());
-    }
+    Value value = apply(expression);
+    const auto* text = get<std::string>(value);
+    spend(work_per_step + (text ? text->size() : 0), expression.line);
+    return value;
   }
 
   Value apply(const Expression& expression) {
@@ -121,7 +117,7 @@ class Renderer {
       case Operation::all:
       case Operation::any: return decide(expression);
       case Operation::negation: return !is_true(operand(0));
-      case Operation::is_defined: return !std::holds_alternative<Undefined>(operand(0));
+      case Operation::is_defined: return get<Undefined>(operand(0)) == nullptr;
       case Operation::trim: return trimmed(operand(0));
       case Operation::length: return length(operand(0));
       case Operation::raise: throw FormatError(to_text(operand(0)));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <queue>
@@ -107,11 +108,11 @@ Tokenizer::Tokenizer(Vocabulary vocabulary)
                           kind(token) == TokenKind::user_defined))
       special_.push_back(token);
   }
-  const auto text_size = [this](Token token) {
-    return vocabulary_.tokens[static_cast<std::size_t>(token)].size();
-  };
-  std::stable_sort(special_.begin(), special_.end(),
-                   [&](Token a, Token b) { return text_size(a) > text_size(b); });
+  std::sort(special_.begin(), special_.end(), [this](Token a, Token b) {
+    const std::size_t a_size = vocabulary_.tokens[static_cast<std::size_t>(a)].size();
+    const std::size_t b_size = vocabulary_.tokens[static_cast<std::size_t>(b)].size();
+    return a_size != b_size ? a_size > b_size : a < b;
+  });
   for (std::size_t byte = 0; byte < byte_tokens_.size(); ++byte) {
     const auto found = tokens_.find(byte_characters()[byte]);
     byte_tokens_[byte] = found != tokens_.end() ? found->second : no_token;

@@ -4,6 +4,7 @@
 
 #include "pre_tokenizer.hpp"
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
