@@ -21,9 +21,10 @@ enum class PreTokenizer {
 /// \throws FormatError if it is none of "gpt-2", "smollm", "llama-bpe" and "qwen2".
 PreTokenizer pre_tokenizer_named(std::string_view name);
 
-/// The words of a text in UTF-8, in order and without gaps: joined, they are the text. They are the
-/// same as llama.cpp's, except that a byte which belongs to no character stays what it is:
-/// llama.cpp would put U+FFFD in its place.
+/// The words of a text in UTF-8, in order and without gaps: joined, they are the text. They are
+/// llama.cpp's, with two exceptions. A byte that belongs to no character stays what it is, where
+/// llama.cpp puts U+FFFD. And utf8proc says what a letter is, so it may not know the latest ones:
+/// its version 2.8 lacks U+2EBF0 to U+2EE5D.
 std::vector<std::string_view> split_words(std::string_view text, PreTokenizer pre_tokenizer);
 
 }  // namespace smollm2

@@ -78,6 +78,30 @@ bool is_usual_end(std::string_view text) {
   return std::find(ends.begin(), ends.end(), text) != ends.end();
 }
 
+/// The vocabulary, if its parts fit each other.
+Vocabulary checked(Vocabulary vocabulary) {
+  const std::size_t size = vocabulary.tokens.size();
+  if (vocabulary.model != "gpt2")
+    throw FormatError("the tokenizer's model \"" + vocabulary.model +
+                      "\" is not supported; gpt2, byte-level byte-pair encoding, is");
+  if (size > static_cast<std::size_t>(std::numeric_limits<Token>::max()))
+    throw FormatError("the vocabulary has too many tokens");
+  if (!vocabulary.kinds.empty() && vocabulary.kinds.size() != size)
+    throw FormatError("the vocabulary has " + std::to_string(size) + " tokens, but kinds of " +
+                      std::to_string(vocabulary.kinds.size()));
+  const auto check_token = [&](const char* name, std::optional<Token> token) {
+    if (token && (*token < 0 || static_cast<std::size_t>(*token) >= size))
+      throw FormatError("the " + std::string(name) + " token " + std::to_string(*token) +
+                        " is outside of the vocabulary");
+  };
+  check_token("begin", vocabulary.begin);
+  check_token("end", vocabulary.end);
+  check_token("end-of-turn", vocabulary.end_of_turn);
+  if (vocabulary.add_begin == Vocabulary::Begin::added && !vocabulary.begin)
+    throw FormatError("texts should begin with a token that the vocabulary does not name");
+  return vocabulary;
+}
+
 /// A part of a word that is one token, in a list of such parts.
 struct Symbol {
   Token token;  // no_token once it is part of its left neighbour
@@ -97,9 +121,8 @@ struct Candidate {
 }  // namespace
 
 Tokenizer::Tokenizer(Vocabulary vocabulary)
-    : vocabulary_(std::move(vocabulary)),
+    : vocabulary_(checked(std::move(vocabulary))),
       pre_tokenizer_(pre_tokenizer_named(vocabulary_.pre_tokenizer)) {
-  check_vocabulary();
   for (std::size_t i = 0; i < vocabulary_.tokens.size(); ++i) {
     const auto token = static_cast<Token>(i);
     const std::string& text = vocabulary_.tokens[i];
@@ -118,28 +141,6 @@ Tokenizer::Tokenizer(Vocabulary vocabulary)
     byte_tokens_[byte] = found != tokens_.end() ? found->second : no_token;
   }
   read_merges();
-}
-
-void Tokenizer::check_vocabulary() const {
-  const std::size_t size = vocabulary_.tokens.size();
-  if (vocabulary_.model != "gpt2")
-    throw FormatError("the tokenizer's model \"" + vocabulary_.model +
-                      "\" is not supported; gpt2, byte-level byte-pair encoding, is");
-  if (size > static_cast<std::size_t>(std::numeric_limits<Token>::max()))
-    throw FormatError("the vocabulary has too many tokens");
-  if (!vocabulary_.kinds.empty() && vocabulary_.kinds.size() != size)
-    throw FormatError("the vocabulary has " + std::to_string(size) + " tokens, but kinds of " +
-                      std::to_string(vocabulary_.kinds.size()));
-  const auto check_token = [&](const char* name, std::optional<Token> token) {
-    if (token && (*token < 0 || static_cast<std::size_t>(*token) >= size))
-      throw FormatError("the " + std::string(name) + " token " + std::to_string(*token) +
-                        " is outside of the vocabulary");
-  };
-  check_token("begin", vocabulary_.begin);
-  check_token("end", vocabulary_.end);
-  check_token("end-of-turn", vocabulary_.end_of_turn);
-  if (vocabulary_.add_begin == Vocabulary::Begin::added && !vocabulary_.begin)
-    throw FormatError("texts should begin with a token that the vocabulary does not name");
 }
 
 void Tokenizer::read_merges() {

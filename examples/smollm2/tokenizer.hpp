@@ -63,7 +63,6 @@ class Tokenizer {
   std::array<Token, 256> byte_tokens_;
   std::vector<Token> special_;  // those that are looked for in a text, the longest first
 
-  void check_vocabulary() const;
   void read_merges();
   const Merge* find_merge(Token left, Token right) const;
   TokenKind kind(Token token) const;

@@ -230,7 +230,8 @@ TEST(Tokenizer, DecodeRefusesWhatIsNoToken) {
 }
 
 TEST(Tokenizer, RefusesVocabulariesThatDoNotFit) {
-  expect_error([](Vocabulary& v) { v.model = "llama"; }, "model \"llama\" is not supported; gpt2");
+  expect_error([](Vocabulary& v) { v.model = "llama", v.pre_tokenizer = "default"; },
+               "model \"llama\" is not supported; gpt2");
   expect_error([](Vocabulary& v) { v.pre_tokenizer = "x"; }, "pre-tokenizer \"x\"");
   expect_error([](Vocabulary& v) { v.kinds.pop_back(); }, "16 tokens, but kinds of 15");
   expect_error([](Vocabulary& v) { v.begin = 16; }, "the begin token 16 is outside");
