@@ -24,7 +24,7 @@ enum class AddGenerationPrompt { no, yes };
 /// A model's chat template, in the part of Jinja that those of the Llama family need, as Hugging
 /// Face renders them:
 ///
-///     {{ .. }}  {% set x = .. %}  {% for x in .. %}  {% if .. %} {% elif .. %} {% else %}  {# .. #}
+///     {{ .. }} {# .. #} {% set x = .. %} {% for x in .. %} {% if .. %} {% elif .. %} {% else %}
 ///     '..'  ".."  1  true  none  (..)  a.b  a['b']  a[-1]  ==  !=  in  not in  and  or  not  +
 ///     | trim  | length  is defined  raise_exception(..)  loop.index, index0, first, last, length
 ///
@@ -34,8 +34,8 @@ class ChatTemplate {
   /// \param jinja the template
   /// \param bos_text what bos_token is
   /// \param eos_text what eos_token is
-  /// \throws FormatError if the template has an error or something else of Jinja; the text says what
-  ///   in which line.
+  /// \throws FormatError if the template has an error or something else of Jinja; the text says
+  ///   what in which line.
   explicit ChatTemplate(std::string_view jinja, std::string bos_text = "",
                         std::string eos_text = "");
 
