@@ -50,6 +50,12 @@ void pad(std::ostream& stream, std::size_t size, std::size_t alignment) {
   for (std::size_t i = padding(size, alignment); i > 0; --i) stream.put('\0');
 }
 
+/// Removes a file at the end of a scope, however that is left. No longer there is as good.
+struct Remover {
+  const std::string& path;
+  ~Remover() { std::remove(path.c_str()); }
+};
+
 }  // namespace
 
 void GgufWriter::add(std::string key, MetadataValue value) {
@@ -130,12 +136,11 @@ void GgufWriter::write(std::ostream& stream) const {
 void GgufWriter::write(const std::string& path) const {
   const std::string unfinished = path + ".unfinished";
   const auto fail = [&](const std::string& what) -> void {
-    const std::string reason = std::system_category().message(errno);
-    std::remove(unfinished.c_str());
-    throw FormatError(path + ": " + what + ": " + reason);
+    throw FormatError(path + ": " + what + ": " + std::system_category().message(errno));
   };
   std::ofstream stream(unfinished, std::ios::binary);
   if (!stream) fail("cannot create " + unfinished);
+  const Remover remover{unfinished};
   write(stream);
   stream.close();
   if (!stream) fail("cannot write " + unfinished);
