@@ -33,7 +33,7 @@ struct Vocabulary {
   std::optional<Token> end_of_turn;  ///< `eot_token_id`
   /// Whether a text begins with `begin`, as `add_bos_token` says.
   enum class Begin { left_out, added } add_begin = Begin::left_out;
-  std::string chat_template;         ///< Jinja; empty if the file has none
+  std::string chat_template;  ///< Jinja; empty if the file has none
 };
 
 }  // namespace smollm2

@@ -18,6 +18,7 @@
 #include "support/expect_attention.hpp"  // WorstError, walk_bound
 #include "support/grouped_case.hpp"      // GroupedCase
 #include "support/latent_case.hpp"       // LatentCase
+#include "support/shape_error.hpp"       // expect_shape_error
 
 namespace heed {
 namespace {
@@ -77,6 +78,102 @@ TYPED_TEST(LayerParts, LinearTakesBlocks) {
   for (Index r = 0; r < 8; ++r)
     for (Index c = 0; c < 50; ++c)
       EXPECT_EQ(y(r, c), c < 5 || c >= 45 ? TypeParam(7) : expected(r, c - 5));
+}
+
+/// Weights of whole halves in a byte each, which no Linear could view.
+template <class T>
+class HalvesProjection : public Projection<T> {
+ public:
+  HalvesProjection(Index out, Index in, Random& random)
+      : rows_(out), cols_(in), halves_(static_cast<std::size_t>(out * in)) {
+    for (auto& half : halves_) half = static_cast<signed char>(random.integer(-4, 4));
+  }
+  Matrix<T> widened() const {
+    Matrix<T> weight(rows_, cols_);
+    std::ranges::transform(halves_, weight.data.begin(), [](auto half) { return T(half) / 2; });
+    return weight;
+  }
+
+  Index in() const noexcept override { return cols_; }
+  Index out() const noexcept override { return rows_; }
+  void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor) const override {
+    const Matrix<T> weight = widened();
+    Linear<T>{view(weight)}.apply(x, y, executor);
+  }
+
+ private:
+  Index rows_, cols_;
+  std::vector<signed char> halves_;
+};
+
+TYPED_TEST(LayerParts, LinearTakesAProjectionForItsWeight) {
+  Random random(6);
+  const HalvesProjection<TypeParam> halves(70, 33, random);
+  const Matrix<TypeParam> weight = halves.widened();
+  const auto x = test::normal_matrix<TypeParam>(5, 33, random);
+  const auto bias = random.normals<TypeParam>(70, 1);
+  const Linear<TypeParam> projected{.bias = bias, .projection = &halves};
+  EXPECT_EQ(projected.in(), 33);
+  EXPECT_EQ(projected.out(), 70);
+  Matrix<TypeParam> y(5, 70), expected(5, 70);
+  projected.apply(view(x), view(y));
+  Linear<TypeParam>{view(weight), bias}.apply(view(x), view(expected));
+  EXPECT_EQ(y.data, expected.data);
+  test::expect_shape_error({"query.weight [out, in] has shape [70, 33], expected [70, 34]"},
+                           [&] { projected.check("layer", "query", 70, 34); });
+}
+
+TYPED_TEST(LayerParts, LayersTakeProjections) {
+  Random random(7);
+  const HalvesProjection<TypeParam> query(64, 40, random), key(32, 40, random),
+      value(32, 40, random), out(40, 64, random), down(24, 40, random),
+      latent_query(48, 40, random), latent_out(40, 32, random);
+  const Matrix<TypeParam> weights[] = {query.widened(),     key.widened(),          value.widened(),
+                                       out.widened(),       latent_query.widened(), down.widened(),
+                                       latent_out.widened()};
+  const auto own = [](const auto& projection) {
+    return Linear<TypeParam>{.projection = &projection};
+  };
+  const auto plain = [&](int i) { return Linear<TypeParam>{view(weights[i])}; };
+  const auto x = test::normal_matrix<TypeParam>(9, 40, random);
+  Matrix<TypeParam> y(9, 40), expected(9, 40);
+  const auto run = [&](const auto& layer, auto cache, Matrix<TypeParam>& result) {
+    layer.forward(view(x), cache, CausalMask{}, view(result));
+  };
+
+  const GroupedShape grouped{.model_dim = 40, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};
+  const auto layer = [&](const GroupedWeights<TypeParam>& from) {
+    return GroupedQueryAttention<TypeParam>(grouped, from, Rope({.rope_dim = 16}));
+  };
+  run(layer({own(query), own(key), own(value), own(out)}), KvCache<FullKv<2, 16>, TypeParam>(9), y);
+  run(layer({plain(0), plain(1), plain(2), plain(3)}), KvCache<FullKv<2, 16>, TypeParam>(9),
+      expected);
+  EXPECT_EQ(y.data, expected.data);
+
+  const LatentShape latent{.model_dim = 40,
+                           .num_heads = 4,
+                           .latent_dim = 16,
+                           .rope_dim = 8,
+                           .nope_dim = 4,
+                           .head_dim_v = 8};
+  const auto up = test::normal_matrix<TypeParam>(48, 16, random);
+  const auto latent_layer = [&](const LatentWeights<TypeParam>& from) {
+    return MultiHeadLatentAttention<TypeParam>(latent, from, Rope({.rope_dim = 8}));
+  };
+  run(latent_layer({.query = own(latent_query),
+                    .kv_down = own(down),
+                    .kv_up = {view(up)},
+                    .out = own(latent_out)}),
+      KvCache<LatentKv<16, 8>, TypeParam>(9), y);
+  run(latent_layer({.query = plain(4), .kv_down = plain(5), .kv_up = {view(up)}, .out = plain(6)}),
+      KvCache<LatentKv<16, 8>, TypeParam>(9), expected);
+  EXPECT_EQ(y.data, expected.data);
+  test::expect_shape_error({"weights.kv_up must be a matrix: heads are cut out of it"}, [&] {
+    latent_layer({.query = own(latent_query),
+                  .kv_down = own(down),
+                  .kv_up = own(latent_query),
+                  .out = own(latent_out)});
+  });
 }
 
 TYPED_TEST(LayerParts, RmsNormIsItsFormula) {

@@ -30,8 +30,8 @@ struct LatentWeights {
   std::variant<Linear<T>, LatentQuery<T>> query;
   Linear<T> kv_down;  ///< [latent_dim + rope_dim, model_dim]: W_DKV and W_KR; kv_a_proj_with_mqa
   std::optional<RmsNorm<T>> kv_norm = {};  ///< of the latent, [latent_dim]; kv_a_layernorm
-  Linear<T> kv_up;  ///< [num_heads * (nope_dim + head_dim_v), latent_dim], no bias: W_UK and
-                    ///< W_UV, a head's rows are [nope | v]; kv_b_proj
+  Linear<T> kv_up;  ///< [num_heads * (nope_dim + head_dim_v), latent_dim], a matrix without bias:
+                    ///< W_UK and W_UV, a head's rows are [nope | v]; kv_b_proj
   Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]
 };
 
@@ -69,6 +69,8 @@ class LatentProjections {
     weights_.kv_down.check(where, "weights.kv_down", latent_dim + rope_dim, model_dim);
     if (weights_.kv_norm)
       weights_.kv_norm->check(where, "weights.kv_norm [latent_dim]", latent_dim);
+    detail::require(weights_.kv_up.projection == nullptr, where,
+                    "weights.kv_up must be a matrix: heads are cut out of it");
     weights_.kv_up.check(where, "weights.kv_up", num_heads * (nope_dim + head_dim_v), latent_dim);
     detail::require(
         weights_.kv_up.bias.empty(), where,

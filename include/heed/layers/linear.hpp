@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// A linear projection, on weights that somebody else holds. Layer 6, public.
+/// A linear projection, on weights that somebody else holds. Layer 6, extension.
 #pragma once
 
 #include <algorithm>
@@ -12,19 +12,37 @@
 
 namespace heed {
 
-/// y = x W^T + b, with W [out, in] as checkpoints store it. Holds views only.
+/// y = x W^T by code of your own, for weights that are no matrix of T in memory: quantized, sparse,
+/// on another device. examples/smollm2/stored_projection.hpp is one.
+template <class T>
+class Projection {
+ public:
+  virtual ~Projection() = default;
+  virtual Index in() const noexcept = 0;
+  virtual Index out() const noexcept = 0;
+  /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten; they fit
+  virtual void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor) const = 0;
+};
+
+/// y = x W^T + b, with W [out, in] as checkpoints store it, or a projection of your own in its
+/// place. Holds views only.
 template <class T>
 struct Linear {
-  RowsView<const T> weight = {};  ///< [out, in]
-  std::span<const T> bias = {};   ///< [out], or empty if there is none
+  RowsView<const T> weight = {};              ///< [out, in]
+  std::span<const T> bias = {};               ///< [out], or empty if there is none
+  const Projection<T>* projection = nullptr;  ///< computes x W^T if given, and weight is not used
 
-  Index in() const noexcept { return weight.cols; }
-  Index out() const noexcept { return weight.rows; }
+  Index in() const noexcept { return projection != nullptr ? projection->in() : weight.cols; }
+  Index out() const noexcept { return projection != nullptr ? projection->out() : weight.rows; }
 
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
   /// Eigen does the product. Outputs are cut into tasks by their number alone; the sum over `in`
   /// may be rounded differently for another seqlen, since Eigen then takes another kernel.
   void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
+    if (projection != nullptr) {
+      projection->apply(x, y, executor);
+      return add_bias(y, 0);
+    }
     // Outputs per task: wide enough that packing x again for each costs little.
     constexpr Index task_outputs = 256;
     executor.parallel_for((out() + task_outputs - 1) / task_outputs, [&](Index task) {
@@ -32,10 +50,7 @@ struct Linear {
       const Index count = std::min(task_outputs, out() - begin);
       const RowsView<T> target = y.middle_cols(begin, count);
       simd::multiply<simd::Weight::out_in>(x, weight.middle_rows(begin, count), target);
-      if (!bias.empty())
-        for (Index r = 0; r < target.rows; ++r)
-          for (Index c = 0; c < count; ++c)
-            target(r, c) += bias[static_cast<std::size_t>(begin + c)];
+      add_bias(target, begin);
     });
   }
 
@@ -47,6 +62,14 @@ struct Linear {
     if (!bias.empty())
       detail::require_shape(where, std::string(name) + ".bias [out]", {std::ssize(bias)},
                             {expected_out});
+  }
+
+ private:
+  /// To the outputs from `begin` on.
+  void add_bias(RowsView<T> y, Index begin) const {
+    if (bias.empty()) return;
+    for (Index r = 0; r < y.rows; ++r)
+      for (Index c = 0; c < y.cols; ++c) y(r, c) += bias[static_cast<std::size_t>(begin + c)];
   }
 };
 

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+#include "context_of.hpp"
+
+namespace smollm2 {
+
+template std::unique_ptr<Context> make_context_of<heed::bf16>(const Model&, const ContextOptions&);
+
+}  // namespace smollm2

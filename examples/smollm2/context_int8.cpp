@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+#include "context_of.hpp"
+
+namespace smollm2 {
+
+template std::unique_ptr<Context> make_context_of<heed::int8>(const Model&, const ContextOptions&);
+template std::unique_ptr<Context> make_context_of<heed::Rotated<heed::int8>>(const Model&,
+                                                                             const ContextOptions&);
+template std::unique_ptr<Context> make_context_of<heed::PerChannel<heed::int8>>(
+    const Model&, const ContextOptions&);
+
+}  // namespace smollm2
