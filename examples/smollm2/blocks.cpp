@@ -95,23 +95,52 @@ int paired_half_byte(const std::array<std::uint8_t, 128>& codes, std::size_t par
 /// As float(f16), by the processor's instruction where it has one.
 float to_float(f16 value) { return static_cast<float>(std::bit_cast<_Float16>(value)); }
 
-/// out = scale * code + offset, by the vector unit: these types are those that models are stored in
-/// for speed.
-void widen_codes(const std::int8_t* codes, float scale, float offset, std::span<float, 32> out) {
-  namespace simd = heed::simd;
-  const auto scales = simd::broadcast(scale), offsets = simd::broadcast(offset);
-  for (Index i = 0; i < 32; i += simd::lanes<float>)
-    simd::store(out.data() + i, simd::mul_add(simd::load_as<float>(codes + i), scales, offsets));
-}
+namespace simd = heed::simd;  // the vector unit, as heed's kernel uses it
 
-/// The same for codes of 4 bits, each plus `shift`.
-void widen_half_bytes(const std::array<std::uint8_t, 16>& packed, std::int8_t shift, float scale,
-                      float offset, std::span<float, 32> out) {
+/// A block of 32 elements, unpacked: element i is scale * codes[i] + offset.
+struct Codes {
+  std::array<std::int8_t, 32> codes;
+  float scale, offset;
+};
+
+/// Codes of 4 bits, each plus `shift`.
+std::array<std::int8_t, 32> unpacked(const std::array<std::uint8_t, 16>& packed,
+                                     std::int8_t shift) {
   using Bytes [[gnu::vector_size(16)]] = std::int8_t;
   const auto bytes = std::bit_cast<Bytes>(packed);
   const std::array<Bytes, 2> halves{(bytes & 15) + shift, ((bytes >> 4) & 15) + shift};
-  const auto codes = std::bit_cast<std::array<std::int8_t, 32>>(halves);
-  widen_codes(codes.data(), scale, offset, out);
+  return std::bit_cast<std::array<std::int8_t, 32>>(halves);
+}
+Codes codes_of(const BlockQ4_0& block) {
+  return {unpacked(block.codes, -8), to_float(block.scale), 0};
+}
+Codes codes_of(const BlockQ4_1& block) {
+  return {unpacked(block.codes, 0), to_float(block.scale), to_float(block.offset)};
+}
+Codes codes_of(const BlockQ8_0& block) { return {block.codes, to_float(block.scale), 0}; }
+
+void widen_codes(const Codes& block, std::span<float, 32> out) {
+  const auto scale = simd::broadcast(block.scale), offset = simd::broadcast(block.offset);
+  for (Index i = 0; i < 32; i += simd::lanes<float>)
+    simd::store(out.data() + i,
+                simd::mul_add(simd::load_as<float>(block.codes.data() + i), scale, offset));
+}
+
+template <class Block>
+float dot_blocks(const std::byte* row, std::span<const float> x, std::span<const float> sums) {
+  const auto* block = reinterpret_cast<const Block*>(row);
+  auto scaled = simd::broadcast(0.0F);
+  float offsets = 0;
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const Codes codes = codes_of(block[i]);
+    auto products = simd::broadcast(0.0F);
+    for (Index lane = 0; lane < 32; lane += simd::lanes<float>)
+      products = simd::mul_add(simd::load_as<float>(codes.codes.data() + lane),
+                               simd::load(x.data() + 32 * i + lane), products);
+    scaled = simd::mul_add(products, simd::broadcast(codes.scale), scaled);
+    offsets += codes.offset * sums[i];
+  }
+  return simd::sum_lanes(scaled) + offsets;
 }
 
 template <class Block>
@@ -156,13 +185,9 @@ BlockQ8_0 narrow_q8_0(std::span<const float> row) {
 
 }  // namespace
 
-void BlockQ4_0::widen(std::span<float, size> out) const {
-  widen_half_bytes(codes, -8, to_float(scale), 0, out);
-}
+void BlockQ4_0::widen(std::span<float, size> out) const { widen_codes(codes_of(*this), out); }
 
-void BlockQ4_1::widen(std::span<float, size> out) const {
-  widen_half_bytes(codes, 0, to_float(scale), to_float(offset), out);
-}
+void BlockQ4_1::widen(std::span<float, size> out) const { widen_codes(codes_of(*this), out); }
 
 void BlockQ5_0::widen(std::span<float, size> out) const {
   for (std::size_t i = 0; i < size; ++i) out[i] = float(five_bits(*this, i) - 16) * float(scale);
@@ -173,9 +198,7 @@ void BlockQ5_1::widen(std::span<float, size> out) const {
     out[i] = float(five_bits(*this, i)) * float(scale) + float(offset);
 }
 
-void BlockQ8_0::widen(std::span<float, size> out) const {
-  widen_codes(codes.data(), to_float(scale), 0, out);
-}
+void BlockQ8_0::widen(std::span<float, size> out) const { widen_codes(codes_of(*this), out); }
 
 void BlockQ4_K::widen(std::span<float, size> out) const {
   widen_parts(*this, out,
@@ -252,6 +275,20 @@ void narrow_row(TensorType type, std::span<const float> row, std::byte* out) {
     default:
       throw FormatError("rows are stored as F32, F16 or Q8_0, not as " +
                         std::string(block_layout(type).name));
+  }
+}
+
+bool has_dot_row(TensorType type) {
+  return type == TensorType::q4_0 || type == TensorType::q4_1 || type == TensorType::q8_0;
+}
+
+float dot_row(TensorType type, const std::byte* row, std::span<const float> x,
+              std::span<const float> sums) {
+  switch (type) {
+    case TensorType::q4_0: return dot_blocks<BlockQ4_0>(row, x, sums);
+    case TensorType::q4_1: return dot_blocks<BlockQ4_1>(row, x, sums);
+    case TensorType::q8_0: return dot_blocks<BlockQ8_0>(row, x, sums);
+    default: throw FormatError("dot_row does not take " + std::string(block_layout(type).name));
   }
 }
 

@@ -139,6 +139,17 @@ Index row_bytes(TensorType type, Index cols);
 /// \throws FormatError as row_bytes
 void widen_row(TensorType type, const std::byte* row, std::span<float> out);
 
+/// Whether dot_row takes rows of the type: Q4_0, Q4_1 and Q8_0, which models are stored in for
+/// speed.
+bool has_dot_row(TensorType type);
+
+/// The product of a row and a vector, without writing the row's elements anywhere.
+/// \param row   as in widen_row, of a type that has_dot_row
+/// \param x     [cols], whole blocks
+/// \param sums  [cols / 32], the sums of x's parts of 32 elements
+float dot_row(TensorType type, const std::byte* row, std::span<const float> x,
+              std::span<const float> sums);
+
 /// Stores floats as F32, F16 or Q8_0, to the nearest that these hold, and to the same bits that
 /// ggml gives. Numbers that are too large for F16 become infinite.
 /// \param row  [cols]
