@@ -226,7 +226,7 @@ BlockLayout block_layout(TensorType type) {
   for (const KnownType& known : known_types)
     if (known.type == type) return known.layout;
   std::string names;
-  for (const KnownType& known : known_types) names += " " + std::string(known.layout.name);
+  for (const KnownType& known : known_types) names.append(" ").append(known.layout.name);
   throw FormatError("type " + std::to_string(static_cast<std::uint32_t>(type)) +
                     " is none of those that can be read:" + names);
 }

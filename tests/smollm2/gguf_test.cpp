@@ -142,10 +142,10 @@ TEST(Gguf, ValuesAreFoundByKind) {
 }
 
 TEST(Gguf, FilesThatCannotBeOpened) {
-  EXPECT_THAT([] { GgufFile("/nowhere/x.gguf"); },
+  EXPECT_THAT([] { GgufFile{"/nowhere/x.gguf"}; },
               ThrowsMessage<FormatError>(
                   "/nowhere/x.gguf: cannot open the file: No such file or directory"));
-  EXPECT_THAT([] { GgufFile(::testing::TempDir()); },
+  EXPECT_THAT([] { GgufFile{::testing::TempDir()}; },
               ThrowsMessage<FormatError>(HasSubstr("cannot map the file into memory")));
   const std::string empty = ::testing::TempDir() + "smollm2_empty.gguf";
   std::ofstream{empty};
