@@ -154,7 +154,7 @@ float dot_row(TensorType type, const std::byte* row, std::span<const float> x,
 /// ggml gives. Numbers that are too large for F16 become infinite.
 /// \param row  [cols]
 /// \param out  row_bytes(type, row.size()) bytes; need not be aligned
-/// \throws FormatError as row_bytes; if it is another type; if Q8_0 cannot hold a number, because it
+/// \throws FormatError as row_bytes; if it is another type; if Q8_0 cannot hold a number, as it
 ///         is not finite or its block's scale is too large for f16
 void narrow_row(TensorType type, std::span<const float> row, std::byte* out);
 

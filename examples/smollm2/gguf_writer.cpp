@@ -82,7 +82,9 @@ StoredMatrix GgufWriter::checked(const std::string& name, TensorType type, Index
   const auto fail = [&](const std::string& what) -> void {
     throw FormatError("tensor " + name + ": " + what);
   };
-  const auto shape = [&] { return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]"; };
+  const auto shape = [&] {
+    return std::string("[").append(std::to_string(rows) + ", " + std::to_string(cols) + "]");
+  };
   if (name.empty()) throw FormatError("a tensor's name is empty");
   if (tensors_.find(name)) fail("the name is there already");
   if (rows < 1 || cols < 1) fail("the sizes " + shape() + " are not positive");
