@@ -111,13 +111,15 @@ std::array<std::int8_t, 32> unpacked(const std::array<std::uint8_t, 16>& packed,
   const std::array<Bytes, 2> halves{(bytes & 15) + shift, ((bytes >> 4) & 15) + shift};
   return std::bit_cast<std::array<std::int8_t, 32>>(halves);
 }
+constexpr float no_offset = -0.0F;  // of which the sum with -0 is -0
+
 Codes codes_of(const BlockQ4_0& block) {
-  return {unpacked(block.codes, -8), to_float(block.scale), 0};
+  return {unpacked(block.codes, -8), to_float(block.scale), no_offset};
 }
 Codes codes_of(const BlockQ4_1& block) {
   return {unpacked(block.codes, 0), to_float(block.scale), to_float(block.offset)};
 }
-Codes codes_of(const BlockQ8_0& block) { return {block.codes, to_float(block.scale), 0}; }
+Codes codes_of(const BlockQ8_0& block) { return {block.codes, to_float(block.scale), no_offset}; }
 
 void widen_codes(const Codes& block, std::span<float, 32> out) {
   const auto scale = simd::broadcast(block.scale), offset = simd::broadcast(block.offset);

@@ -154,13 +154,20 @@ heed::Linear<float> Weights::matrix(const std::string& name) {
   return linear;
 }
 
-heed::RmsNorm<float> Weights::norm(const std::string& name, float epsilon) {
-  return {.weight = floats(file_.tensor(name + ".weight")), .epsilon = epsilon};
+heed::RmsNorm<float> Weights::norm(const std::string& name, const ModelShape& shape) {
+  const heed::RmsNorm<float> norm{.weight = floats(file_.tensor(name + ".weight")),
+                                  .epsilon = shape.rms_epsilon};
+  norm.check("Model", name + ".weight [model_dim]", shape.model_dim);
+  return norm;
 }
 
-Mlp::Mlp(Weights& weights, const std::string& block)
+Mlp::Mlp(Weights& weights, const ModelShape& shape, const std::string& block)
     : gate_(weights.linear(block + "ffn_gate")), up_(weights.linear(block + "ffn_up")),
-      down_(weights.linear(block + "ffn_down")) {}
+      down_(weights.linear(block + "ffn_down")) {
+  gate_.check("Model", block + "ffn_gate", shape.hidden_dim, shape.model_dim);
+  up_.check("Model", block + "ffn_up", shape.hidden_dim, shape.model_dim);
+  down_.check("Model", block + "ffn_down", shape.model_dim, shape.hidden_dim);
+}
 
 void Mlp::forward(ConstRows x, Rows out, const heed::AnyExecutor& executor) const {
   gated_.resize(x.rows, gate_.out());
@@ -172,8 +179,8 @@ void Mlp::forward(ConstRows x, Rows out, const heed::AnyExecutor& executor) cons
 }
 
 Block::Block(Weights& weights, const ModelShape& shape, const heed::Rope& rope, Index index)
-    : attention_norm_(weights.norm(block_name(index) + "attn_norm", shape.rms_epsilon)),
-      mlp_norm_(weights.norm(block_name(index) + "ffn_norm", shape.rms_epsilon)),
+    : attention_norm_(weights.norm(block_name(index) + "attn_norm", shape)),
+      mlp_norm_(weights.norm(block_name(index) + "ffn_norm", shape)),
       attention_(std::visit(
           [&](const auto& attention) -> std::variant<Grouped, Latent> {
             using Shape = std::remove_cvref_t<decltype(attention)>;
@@ -182,7 +189,7 @@ Block::Block(Weights& weights, const ModelShape& shape, const heed::Rope& rope, 
             return make_attention<Layer>(weights, attention, rope, block_name(index));
           },
           shape.attention)),
-      softmax_scale_(shape.softmax_scale), mlp_(weights, block_name(index)) {}
+      softmax_scale_(shape.softmax_scale), mlp_(weights, shape, block_name(index)) {}
 
 Model::Model(const std::filesystem::path& path, WeightsKept kept)
     : file_(path.string()), shape_(shape_of(file_)), weights_(file_, kept) {
@@ -190,8 +197,13 @@ Model::Model(const std::filesystem::path& path, WeightsKept kept)
   blocks_.reserve(static_cast<std::size_t>(shape_.num_layers));
   for (Index index = 0; index < shape_.num_layers; ++index)
     blocks_.emplace_back(weights_, shape_, rope, index);
-  final_norm_ = weights_.norm("output_norm", shape_.rms_epsilon);
-  head_ = weights_.linear(file_.find_tensor("output.weight") != nullptr ? "output" : "token_embd");
+  final_norm_ = weights_.norm("output_norm", shape_);
+  const char* const head = file_.find_tensor("output.weight") != nullptr ? "output" : "token_embd";
+  head_ = weights_.linear(head);
+  head_.check("Model", head, shape_.vocabulary_size, shape_.model_dim);
+  heed::detail::require_shape("Model", "token_embd.weight [vocabulary_size, model_dim]",
+                              {shape_.vocabulary_size, file_.tensor("token_embd.weight").cols},
+                              {shape_.vocabulary_size, shape_.model_dim});
 }
 
 Matrix Model::embed(std::span<const Token> tokens) const {

@@ -54,7 +54,8 @@ class Weights {
   heed::Linear<float> linear(const std::string& name);
   /// `NAME.weight` as floats whatever the file has.
   heed::Linear<float> matrix(const std::string& name);
-  heed::RmsNorm<float> norm(const std::string& name, float epsilon);
+  /// `NAME.weight` [model_dim].
+  heed::RmsNorm<float> norm(const std::string& name, const ModelShape& shape);
 
  private:
   std::span<const float> floats(const StoredMatrix& tensor);
@@ -68,7 +69,8 @@ class Weights {
 /// down(silu(gate(x)) * up(x)). Source: Shazeer 2020 (SwiGLU), arXiv:2002.05202.
 class Mlp {
  public:
-  Mlp(Weights& weights, const std::string& block);
+  /// \throws heed::ShapeError if a weight does not fit the shape
+  Mlp(Weights& weights, const ModelShape& shape, const std::string& block);
   void forward(ConstRows x, Rows out, const heed::AnyExecutor& executor) const;
 
  private:
@@ -79,6 +81,7 @@ class Mlp {
 /// x + attention(norm(x)), then x + mlp(norm(x)).
 class Block {
  public:
+  /// \throws heed::ShapeError if a weight does not fit the shape
   Block(Weights& weights, const ModelShape& shape, const heed::Rope& rope, Index index);
 
   /// \param x      [seqlen, model_dim], the newest tokens; replaced by what the block makes of them
@@ -113,7 +116,8 @@ class Block {
 /// A network and its weights. It never changes, so that many contexts may share it.
 class Model {
  public:
-  /// \throws FormatError if the file is no model of a known architecture, or lacks a weight.
+  /// \throws FormatError if the file is no model of a known architecture, or lacks a weight;
+  /// heed::ShapeError if a weight is of another shape
   explicit Model(const std::filesystem::path& path, WeightsKept kept = WeightsKept::as_stored);
 
   const GgufFile& file() const noexcept { return file_; }

@@ -60,10 +60,10 @@ class Bytes {
   /// Widens the row, at an address that no element is aligned to.
   std::vector<float> widened(TensorType type, Index cols) const {
     EXPECT_EQ(std::ssize(bytes_), row_bytes(type, cols));
-    std::vector<std::byte> shifted(1);
+    std::vector<std::byte> shifted(2);
     shifted.insert(shifted.end(), bytes_.begin(), bytes_.end());
     std::vector<float> out(static_cast<std::size_t>(cols));
-    widen_row(type, shifted.data() + 1, out);
+    widen_row(type, shifted.data() + 2, out);
     return out;
   }
 

@@ -3,13 +3,15 @@
 #include <stdexcept>
 #include <string>
 
-#include <Eigen/SVD>
+#include <Eigen/Eigenvalues>
 
 #include "conversion.hpp"
 #include "layer_rows.hpp"
 
 namespace smollm2 {
 namespace {
+
+using MatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// What a grouped layer's weights become. A head's columns [2i, 2i + 1] are pair i, and pairs turn
 /// the slower the higher i is: the first of them keep turning.
@@ -74,43 +76,40 @@ class LatentLayer {
     return {std::move(down), up(Matrix::Identity(num_joint(), num_joint()))};
   }
 
-  /// The latent is what the largest singular values are of.
+  /// The latent is what the largest singular values are of: with W = U S V^T, the rows of U^T W
+  /// from the input, and U to make W's outputs of them again. U has the eigenvectors of W W^T.
   std::pair<RowsInTheMaking, RowsInTheMaking> truncated() const {
     const Matrix key = widened(key_), value = widened(value_);
-    Matrix joint(num_joint(), key.cols());
     const Index still_rows = shape_.num_kv_heads * still();
+    MatrixD joint(num_joint(), key.cols());
     for (Index slot = 0; slot < shape_.num_kv_heads; ++slot)
       joint.middleRows(slot * still(), still()) =
-          key.middleRows(slot * shape_.head_dim + turning(), still());
-    joint.bottomRows(value.rows()) = value;
+          key.middleRows(slot * shape_.head_dim + turning(), still()).cast<double>();
+    joint.bottomRows(value.rows()) = value.cast<double>();
 
     // Inputs have the size of the norm's gain. Keys are larger than values and would take all.
     const Eigen::Map<const Eigen::RowVectorXf> gain(gain_.data(), std::ssize(gain_));
-    const Eigen::RowVectorXf weight = gain.cwiseAbs().cwiseMax(1e-6f);
     const auto mean_square = [&](const auto& rows) {
-      return (rows * weight.asDiagonal()).squaredNorm() /
-             static_cast<float>(std::max<Index>(1, rows.rows()));
+      return (rows * gain.cast<double>().asDiagonal()).squaredNorm() /
+             static_cast<double>(rows.rows());
     };
-    const float size = still_rows == 0
-                           ? 1
-                           : std::sqrt(mean_square(joint.topRows(still_rows)) / mean_square(value));
+    const double size = still_rows == 0 ? 1
+                                        : std::sqrt(mean_square(joint.topRows(still_rows)) /
+                                                    mean_square(joint.bottomRows(value.rows())));
     joint.topRows(still_rows) /= size;
-    const Eigen::BDCSVD<Eigen::MatrixXf> svd(joint * weight.asDiagonal(),
-                                             Eigen::ComputeThinU | Eigen::ComputeThinV);
-    const Index width = options_.latent_dim;
-    const Matrix narrow =
-        svd.matrixV().leftCols(width).transpose() * weight.cwiseInverse().asDiagonal();
-    Matrix wide = svd.matrixU().leftCols(width) * svd.singularValues().head(width).asDiagonal();
+    const MatrixD weighted = joint * gain.cast<double>().asDiagonal();
+    const Eigen::SelfAdjointEigenSolver<MatrixD> solver(weighted * weighted.transpose());
+    MatrixD wide = solver.eigenvectors().rightCols(options_.latent_dim);  // the largest come last
+    const Matrix narrow = (wide.transpose() * joint).cast<float>();
     wide.topRows(still_rows) *= size;
 
     RowsInTheMaking down(TensorType::f32, key.cols());
-    const auto add = [&](const auto& row) {
-      const Eigen::RowVectorXf copy = row;
-      down.add({copy.data(), static_cast<std::size_t>(copy.size())});
+    const auto add = [&down](const Matrix& rows, Index row) {
+      down.add({rows.row(row).data(), static_cast<std::size_t>(rows.cols())});
     };
-    for (Index row = 0; row < width; ++row) add(narrow.row(row));
-    for_each_turning([&](Index row) { add(key.row(row)); });
-    return {std::move(down), up(wide)};
+    for (Index row = 0; row < narrow.rows(); ++row) add(narrow, row);
+    for_each_turning([&](Index row) { add(key, row); });
+    return {std::move(down), up(wide.cast<float>())};
   }
 
   /// \param joint_up  [num_joint, latent_dim]
