@@ -7,6 +7,7 @@
 #include <string>
 
 #include "chat_template.hpp"
+#include "format_error.hpp"
 #include "generate.hpp"
 #include "measurements.hpp"
 #include "options.hpp"
@@ -40,32 +41,43 @@ void report(const Context& context, const Generation& generation) {
 class Chat {
  public:
   Chat(const Tokenizer& tokenizer, const std::string& system)
-      : template_(tokenizer.vocabulary().chat_template,
-                  token_text(tokenizer, tokenizer.vocabulary().begin),
-                  token_text(tokenizer, tokenizer.vocabulary().end)) {
+      : tokenizer_(tokenizer), template_(tokenizer.vocabulary().chat_template,
+                                         token_text(tokenizer, tokenizer.vocabulary().begin),
+                                         token_text(tokenizer, tokenizer.vocabulary().end)) {
+    if (tokenizer.vocabulary().chat_template.empty())
+      throw FormatError("the model's file has no chat template; with --raw none is used");
     if (!system.empty()) messages_.push_back({"system", system});
   }
   void add(std::string role, std::string content) {
     messages_.push_back({std::move(role), std::move(content)});
   }
-  std::string text() const { return template_.render(messages_, AddGenerationPrompt::yes); }
+  std::vector<Token> tokens() const {
+    std::vector<Token> tokens =
+        tokenizer_.encode(template_.render(messages_, AddGenerationPrompt::yes));
+    // Where the template begins with what the tokenizer puts in front, once is enough.
+    if (tokens.size() > 1 && tokens[0] == tokens[1] && tokens[0] == tokenizer_.vocabulary().begin)
+      tokens.erase(tokens.begin());
+    return tokens;
+  }
 
  private:
+  const Tokenizer& tokenizer_;
   ChatTemplate template_;
   std::vector<ChatMessage> messages_;
 };
 
 int generate_once(const Model& model, const Tokenizer& tokenizer, const Options& options) {
-  std::string text = options.prompt;
-  if (options.prompt_form == Options::Prompt::chat) {
+  std::vector<Token> prompt;
+  if (options.prompt_form == Options::Prompt::raw) {
+    prompt = tokenizer.encode(options.prompt);
+  } else {
     Chat chat(tokenizer, options.system);
     chat.add("user", options.prompt);
-    text = chat.text();
+    prompt = chat.tokens();
   }
   const std::unique_ptr<Context> context =
       make_context(model, context_options(model, options, options.element));
   Sampler sampler(options.sampler);
-  const std::vector<Token> prompt = tokenizer.encode(text);
   const Generation generation =
       generate(*context, tokenizer, prompt, options.num_tokens, sampler, print);
   report(*context, generation);
@@ -81,7 +93,7 @@ int chat(const Model& model, const Tokenizer& tokenizer, const Options& options)
   std::vector<Token> cached;
   for (std::string line; std::fputs("> ", stderr), std::getline(std::cin, line) && !line.empty();) {
     chat.add("user", line);
-    const std::vector<Token> all = tokenizer.encode(chat.text());
+    const std::vector<Token> all = chat.tokens();
     // What was generated may be cut into other tokens when it is read back.
     const auto same = std::ranges::mismatch(all, cached).in1 - all.begin();
     auto kept = std::min(same, std::ssize(all) - 1);

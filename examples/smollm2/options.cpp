@@ -148,7 +148,7 @@ std::string help_text() {
   --window=N           keeps the last N tokens (1020), and
   --sinks=N            the first N (4); all are kept if neither is given
   --weights=HOW        stored or float: widened as they are used, or once
-  --contexts=LIST      of speed: 128,2048,8000 unless said
+  --contexts=LIST      of speed: 1,128,2048,8000 unless said
 
 The exit code is 0; 1 if something failed; or 2 if an option cannot be understood.
 )";

@@ -35,7 +35,7 @@ struct Options {
   std::optional<heed::CacheWindow> window;
   WeightsKept weights = WeightsKept::as_stored;
   SamplerOptions sampler;
-  std::vector<Index> contexts = {128, 2048, 8000};  ///< of `speed`
+  std::vector<Index> contexts = {1, 128, 2048, 8000};  ///< of `speed`
 };
 
 /// \throws OptionError that says what to type

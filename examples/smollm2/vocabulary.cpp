@@ -60,7 +60,9 @@ Vocabulary vocabulary_of(const GgufFile& file) {
   vocabulary.begin = find_token(file, "tokenizer.ggml.bos_token_id", num_tokens);
   vocabulary.end = find_token(file, "tokenizer.ggml.eos_token_id", num_tokens);
   vocabulary.end_of_turn = find_token(file, "tokenizer.ggml.eot_token_id", num_tokens);
-  if (file.find_integer("tokenizer.ggml.add_bos_token").value_or(0) != 0)
+  // Llama 3's files may leave it to their readers to know.
+  const bool known_to_begin = vocabulary.pre_tokenizer == "llama-bpe" && vocabulary.begin;
+  if (file.find_integer("tokenizer.ggml.add_bos_token").value_or(known_to_begin) != 0)
     vocabulary.add_begin = Vocabulary::Begin::added;
   vocabulary.chat_template = text_or_nothing(file, "tokenizer.chat_template");
   return vocabulary;

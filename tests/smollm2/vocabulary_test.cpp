@@ -73,6 +73,15 @@ TEST(Vocabulary, TakesLittle) {
   EXPECT_EQ(vocabulary_in(told).add_begin, Vocabulary::Begin::left_out);
 }
 
+TEST(Vocabulary, KnowsThatLlama3Begins) {
+  GgufWriter writer = with_tokens();
+  writer.add("tokenizer.ggml.pre", "llama-bpe");
+  writer.add("tokenizer.ggml.bos_token_id", std::uint32_t{0});
+  EXPECT_EQ(vocabulary_in(writer).add_begin, Vocabulary::Begin::added);
+  writer.add("tokenizer.ggml.add_bos_token", false);
+  EXPECT_EQ(vocabulary_in(writer).add_begin, Vocabulary::Begin::left_out);
+}
+
 TEST(Vocabulary, RefusesWhatCannotBe) {
   const auto refuses = [](const std::string& key, const MetadataValue& value,
                           const std::string& message) {
