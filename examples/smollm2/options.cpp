@@ -132,7 +132,7 @@ std::string help_text() {
   smollm2 perplexity FILE    how well the model predicts a text, with each cache; a table
   smollm2 speed              tokens per second at some contexts; a table
 
-  --model=FILE         build/models/SmolLM2-135M-Instruct.Q4_1.gguf unless said; get-model fetches it
+  --model=FILE         build/models/SmolLM2-135M-Instruct.Q4_1.gguf unless said (get-model)
   --system=TEXT        the system message, in place of the chat template's own
   --raw                the prompt goes on as it stands, without the chat template
   --tokens=N           generates at most so many (256)

@@ -44,7 +44,9 @@ class LlamaCpp : public testing::Test {
     return nlohmann::json::parse(file);
   }
   static std::unique_ptr<Context> context(Index capacity, const std::string& element) {
-    return make_context(*model_, {.capacity = capacity, .element = element});
+    return make_context(*model_, {.capacity = capacity,
+                                  .element = element,
+                                  .executor = heed::SerialExecutor{}});  // tests run side by side
   }
 
   /// The likeliest tokens after a prompt.
