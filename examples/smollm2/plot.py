@@ -32,11 +32,15 @@ def draw(axes, table, column, colour, marker, label):
 
 
 def name_points(axes, table, column):
-    """Each element's name beside its point, in turns above and below."""
-    for place, row in enumerate(sorted(table, key=lambda row: (row[1], row[column]))):
-        above = place % 2 == 0
-        axes.annotate(row[0], (row[1] / 1000, row[column]), textcoords="offset points",
-                      xytext=(4, 7 if above else -13), fontsize=8)
+    """Each element's name right of its point, moved up where names would overlap."""
+    low, high = axes.get_ylim()
+    least = 0.045 * (high - low)  # from one name to the next
+    for size in {row[1] for row in table}:
+        place = low - least
+        for row in sorted((row for row in table if row[1] == size), key=lambda row: row[column]):
+            place = max(row[column], place + least)
+            axes.annotate(row[0], (size / 1000, place), textcoords="offset points",
+                          xytext=(8, 0), fontsize=8, va="center")
 
 
 def main(caches, windows, folder):
@@ -45,8 +49,8 @@ def main(caches, windows, folder):
     for axes, column, title in ((left, 2, "perplexity"), (right, 3, "ms a decoded token")):
         draw(axes, full, column, FULL, "o", "all tokens kept")
         draw(axes, window, column, WINDOW, "^", "4 sinks and a window of 1020")
-        name_points(axes, full, column)
         axes.set_xscale("log", base=2)
+        axes.set_xlim(right=80)  # room for the last name
         ticks = sorted({row[1] / 1000 for row in full})
         axes.set_xticks([tick for tick in ticks if all(abs(tick - t) / t > 0.1 or tick == t
                                                        for t in ticks[:ticks.index(tick)])])
@@ -55,6 +59,7 @@ def main(caches, windows, folder):
         axes.set_ylabel(title)
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
+        name_points(axes, full, column)
     left.legend(frameon=False)
     figure.savefig(pathlib.Path(folder) / "perplexity.png", dpi=150)
 
