@@ -108,11 +108,19 @@ std::vector<Generated> generated(const nlohmann::json& record) {
   return all;
 }
 
+// Beside quantized weights llama.cpp rounds activations, too: from the Q4_1 file it gives the same
+// tokens for half of the prompts (see examples/smollm2/README.md).
 TEST_F(LlamaCpp, GeneratesTheSameTokens) {
+  const nlohmann::json quantized = read_json("llama_cpp_q4_1.json");
   const std::vector<Generated> all = generated(record_);
   EXPECT_GE(all.size(), 20u);
-  for (const auto& [name, prompt, tokens, margins] : all)
-    EXPECT_EQ(greedy(prompt, std::ssize(tokens), "f32"), tokens) << name;
+  int num_equal = 0;
+  for (const auto& [name, prompt, tokens, margins] : all) {
+    const std::vector<Token> found = greedy(prompt, std::ssize(tokens), "f32");
+    EXPECT_EQ(found, tokens) << name;
+    num_equal += found == tokens_of(quantized, name.c_str());
+  }
+  EXPECT_GE(num_equal, 11);
 }
 
 // 16-bit caches round alike, but llama.cpp's attention rounds more than its cache: where two tokens
