@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -288,6 +289,39 @@ TEST(Blocks, NarrowToQ8_0) {
   refuses(-1e9f, "Q8_0 cannot hold 1000000000.000000");
   EXPECT_THAT([&] { narrowed_and_widened(TensorType::q4_0, row); },
               ThrowsMessage<FormatError>("rows are stored as F32, F16 or Q8_0, not as Q4_0"));
+}
+
+TEST(Blocks, DotRowIsTheProductOfWhatWidenRowGives) {
+  constexpr Index cols = 96;
+  std::vector<float> x(cols), sums(cols / 32);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<float>(i % 7) - 2.5F;
+    sums[i / 32] += x[i];
+  }
+  for (const TensorType type : {TensorType::q4_0, TensorType::q4_1, TensorType::q8_0}) {
+    ASSERT_TRUE(has_dot_row(type));
+    const auto block_bytes = static_cast<std::size_t>(row_bytes(type, 32));
+    std::vector<std::byte> row(3 * block_bytes);
+    for (std::size_t i = 0; i < row.size(); ++i) row[i] = std::byte(i * 37 % 251);
+    // A scale and an offset, or codes in their place, that are neither large nor NaN.
+    const heed::f16 scale(0.25F), offset(-1.5F);
+    for (std::size_t block = 0; block < 3; ++block) {
+      std::memcpy(row.data() + block * block_bytes, &scale, 2);
+      std::memcpy(row.data() + block * block_bytes + 2, &offset, 2);
+    }
+    std::vector<float> wide(cols);
+    widen_row(type, row.data(), wide);
+    double expected = 0, size = 0;
+    for (std::size_t i = 0; i < wide.size(); ++i) {
+      expected += double{wide[i]} * x[i];
+      size += std::abs(double{wide[i]} * x[i]);
+    }
+    ASSERT_GT(std::abs(expected), 1e-3 * size);
+    EXPECT_NEAR(dot_row(type, row.data(), x, sums), expected, 1e-6 * size)
+        << block_layout(type).name;
+  }
+  EXPECT_FALSE(has_dot_row(TensorType::f32));
+  EXPECT_THROW(dot_row(TensorType::f32, nullptr, x, sums), FormatError);
 }
 
 }  // namespace
