@@ -81,26 +81,32 @@ inline constexpr Index grouped_stages = attention_stages + 3;
 /// Latent attention: down-projection, norm, up-projection besides.
 inline constexpr Index latent_stages = grouped_stages + 3;
 
-/// The float32 bound of a golden case: heed may err at most twice as much as the published code did
-/// in float32.
+/// How much more than the source heed may err. The source's largest error is one draw: another
+/// order of summation is as right and gives another. Over 60 random orders of the sums of
+/// `gptoss_sinks_yarn`, a plain float32 computation errs 0.9 to 2.04 times as much as its source.
+inline constexpr double draw_factor = 2.5;
+
+/// The float32 bound of a golden case: the published code's own error in float32, and what another
+/// draw of it may be.
 ///
 /// The floor is for sources that were exact by luck (one key, one-hot rows) or nearly so on a
 /// tensor of few elements: rounding each stage once already moves a result by up to stages * u of
 /// its magnitude, so no implementation in float32 can promise less. It is 4e-7 (7 stages) to 8e-7
 /// (13) of the largest output, about what sources themselves err: 1e-7 to 6e-7.
 inline double float_bound(double source_error, double magnitude, Index stages) {
-  return std::max(2 * source_error, static_cast<double>(stages) * unit_roundoff<float> * magnitude);
+  return std::max(draw_factor * source_error,
+                  static_cast<double>(stages) * unit_roundoff<float> * magnitude);
 }
 
 /// The bound of the same case computed in double.
 ///
 /// The source's float32 error, in roundoffs, measures how the case magnifies rounding. In double
-/// the same chain errs by as many roundoffs of double: heed up to twice that, as above, and the
+/// the same chain errs by as many roundoffs of double: heed up to draw_factor times that, and the
 /// recorded output, itself computed in double, once. In the usual case this is about 2e-15 of the
 /// output.
 inline double double_bound(double source_error, double magnitude, Index stages) {
   const double ratio = unit_roundoff<double> / unit_roundoff<float>;
-  return std::max(3 * ratio * source_error,
+  return std::max((draw_factor + 1) * ratio * source_error,
                   2 * static_cast<double>(stages) * unit_roundoff<double> * magnitude);
 }
 
