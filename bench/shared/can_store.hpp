@@ -14,6 +14,6 @@ namespace heed::bench {
 template <class Entry, StoredElement Element>
 inline constexpr bool can_store =
     !(heed::detail::is_latent<Entry> &&
-      std::same_as<heed::detail::Unrotated<Element>, PerChannel<int8>>);
+      std::same_as<heed::detail::Unwrapped<Element>, PerChannel<int8>>);
 
 }  // namespace heed::bench

@@ -115,7 +115,9 @@ std::vector<ContenderKind> heed_kinds() {
   return {{heed_name, [](const SpeedCase&, Index) { return true; }, make<float>},
           narrow_kind<f16>("heed-f16", 16.0 / (1 << 11)),
           narrow_kind<bf16>("heed-bf16", 16.0 / (1 << 8)),
+          narrow_kind<Native<bf16>>("heed-bf16-native", 16.0 / (1 << 8)),
           narrow_kind<int8>("heed-int8", 16.0 / 254),
+          narrow_kind<Native<int8>>("heed-int8-native", 16.0 / 254),
           narrow_kind<PerChannel<int8>>("heed-int8c", 16.0 / 254),
           narrow_kind<int4>("heed-int4", 6.0 / 15)};
 }

@@ -88,7 +88,7 @@ std::unique_ptr<Context> make_context_of(const Model& model, const ContextOption
         heed::FullKv<>{grouped->num_kv_heads, grouped->head_dim, grouped->head_dim_v});
   const auto& latent = std::get<heed::LatentShape>(model.shape().attention);
   // A latent is a key and a value at once, so it has no scales per channel.
-  if constexpr (std::same_as<heed::detail::Unrotated<Element>, heed::PerChannel<heed::int8>>)
+  if constexpr (std::same_as<heed::detail::Unwrapped<Element>, heed::PerChannel<heed::int8>>)
     throw std::invalid_argument("a latent cache cannot store '" + options.element + "'");
   else
     return std::make_unique<ContextOf<heed::LatentKv<>, Element>>(

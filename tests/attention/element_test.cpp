@@ -3,6 +3,10 @@
 /// Attention over caches of narrow elements: what they hold is attended to as exactly as if it
 /// stood there in float.
 
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
@@ -19,10 +23,22 @@ using test::Heads;
 using test::Random;
 using test::view;
 
-/// The same tokens, as one cache holds them, in float.
+/// What the kernel multiplies with.
+template <class Cache>
+Heads<float> as_multiplied(Heads<float> query) {
+  if (Cache::products == Products::native)
+    for (float& x : query.data) x = static_cast<float>(static_cast<bf16>(x));
+  return query;
+}
+/// By how much of itself a probability may be rounded.
+template <class Cache>
+constexpr double prob_error = Cache::products == Products::native ? 1.0 / (1 << 8) : 0;
+
+/// The same queries and tokens, as the kernel has them of a cache, in float.
 template <class Cache>
 AttentionInputs<float> read_back(const AttentionInputs<float>& inputs, const Cache& cache) {
   AttentionInputs<float> held = inputs;
+  held.query = as_multiplied<Cache>(held.query);
   for (Index head = 0; head < cache.num_kv_heads(); ++head) {
     cache.read_key(head, view(held.key).head(head));
     cache.read_value(head, view(held.value).head(head));
@@ -56,8 +72,8 @@ class AttendElement : public testing::Test {
     }
   }
 };
-using Elements =
-    testing::Types<f16, bf16, int8, PerChannel<int8>, int4, Rotated<int8>, Rotated<int4>>;
+using Elements = testing::Types<f16, bf16, Native<bf16>, int8, Native<int8>, PerChannel<int8>, int4,
+                                Rotated<int8>, Rotated<int4>>;
 TYPED_TEST_SUITE(AttendElement, Elements);
 
 TYPED_TEST(AttendElement, AgreesWithTheFormulaOnWhatTheCacheHolds) {
@@ -67,13 +83,14 @@ TYPED_TEST(AttendElement, AgreesWithTheFormulaOnWhatTheCacheHolds) {
         test::attend_source(view(held.query), cache, CausalMask{}, shape.softmax_scale());
     test::expect_attention(
         result, held, {.scale = shape.softmax_scale()},
-        [&](Index, Index q_row, Index k) { return k <= shape.seqlen_kv - shape.seqlen_q + q_row; });
+        [&](Index, Index q_row, Index k) { return k <= shape.seqlen_kv - shape.seqlen_q + q_row; },
+        prob_error<std::remove_cvref_t<decltype(cache)>>);
   });
 }
 
 // Widening 16 bits is exact, so the kernel computes with the same numbers in the same order.
 TYPED_TEST(AttendElement, SixteenBitsGiveTheBitsOfFloat) {
-  if constexpr (!has_scales<TypeParam>)
+  if constexpr (!has_scales<TypeParam> && !is_native<TypeParam>)
     this->for_each_case(
         [](const AttentionShape& shape, const AttentionInputs<float>& held, const auto& cache) {
           KvCache<FullKv<>> wide(shape.seqlen_kv, {.num_kv_heads = shape.num_kv_heads,
@@ -94,11 +111,13 @@ TYPED_TEST(AttendElement, OfLatentsAgreesWithFloat) {
       const auto latents = test::normal_heads<float>(1, seqlen_kv, latent_dim + rope_dim, random);
       const auto query =
           test::normal_heads<float>(num_heads, seqlen_q, latent_dim + rope_dim, random);
-      KvCache<LatentKv<latent_dim, rope_dim>, TypeParam> cache(seqlen_kv);
+      using Cache = KvCache<LatentKv<latent_dim, rope_dim>, TypeParam>;
+      Cache cache(seqlen_kv);
       const RowsView<const float> rows = view(latents).head(0);
       cache.append(rows.middle_cols(0, latent_dim), rows.middle_cols(latent_dim, rope_dim));
 
-      AttentionInputs<float> held{query, Heads<float>(1, seqlen_kv, latent_dim + rope_dim),
+      AttentionInputs<float> held{as_multiplied<Cache>(query),
+                                  Heads<float>(1, seqlen_kv, latent_dim + rope_dim),
                                   Heads<float>(1, seqlen_kv, latent_dim)};
       const RowsView<float> key = view(held.key).head(0);
       cache.read_latent(key.middle_cols(0, latent_dim), key.middle_cols(latent_dim, rope_dim));
@@ -106,9 +125,52 @@ TYPED_TEST(AttendElement, OfLatentsAgreesWithFloat) {
         std::copy_n(key.row(row), latent_dim, view(held.value).row(0, row));
       test::expect_attention(
           test::attend_source(view(query), cache, CausalMask{}, 0.1), held, {.scale = 0.1},
-          [&](Index, Index q_row, Index k) { return k <= seqlen_kv - seqlen_q + q_row; });
+          [&](Index, Index q_row, Index k) { return k <= seqlen_kv - seqlen_q + q_row; },
+          prob_error<Cache>);
     }
   }
+}
+
+// Keys come in pairs there, and a window may begin or end between the two: the other one, which no
+// row sees, may hold anything.
+TEST(AttendNative, TouchesNoHiddenValue) {
+  Random random(7);
+  constexpr Index seqlen_kv = 90;
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const Index seqlen_q : {1, 3, 20})
+    for (Index window_left = 0; window_left < 6; ++window_left) {
+      const auto clean = test::normal_inputs<float>({.num_heads = 3,
+                                                     .num_kv_heads = 1,
+                                                     .seqlen_q = seqlen_q,
+                                                     .seqlen_kv = seqlen_kv,
+                                                     .head_dim = 7,
+                                                     .head_dim_v = 21},
+                                                    random);
+      const auto run = [&](const Heads<float>& value) {
+        KvCache<FullKv<1, 7, 21>, Native<bf16>> cache(seqlen_kv + 10);
+        cache.append(view(clean.key), view(value));
+        cache.append(view(clean.key).middle_rows(0, 10), view(value).middle_rows(0, 10));
+        cache.truncate(seqlen_kv);
+        return test::attend_source(view(clean.query), cache,
+                                   SlidingWindowMask{.window_left = window_left}, 0.3);
+      };
+      const auto expected = run(clean.value);
+      const Index first = seqlen_kv - seqlen_q - window_left;  // that some row sees
+      Heads<float> value = clean.value;
+      for (Index k = 0; k < first; ++k) value(0, k, k % 21) = nan;
+      EXPECT_EQ(run(value), expected) << seqlen_q << " rows, window_left " << window_left;
+      // One that the first row alone sees leaves the others as they are.
+      value(0, first, 0) = nan;
+      const auto found = run(value);
+      for (Index head = 0; head < 3; ++head)
+        for (Index q_row = 0; q_row < seqlen_q; ++q_row) {
+          if (q_row == 0)
+            EXPECT_TRUE(std::isnan(found.out(head, q_row, 0)));
+          else
+            EXPECT_EQ(found.out(head, q_row, 0), expected.out(head, q_row, 0));
+          EXPECT_EQ(found.out(head, q_row, 1), expected.out(head, q_row, 1));
+        }
+    }
 }
 
 // Decode token by token, chunks, threads and batches are one way to cut the work for all elements.

@@ -109,6 +109,23 @@ TEST(KvFile, KeepsTheBitsOfAttention) {
   }
 }
 
+// How elements are multiplied is not the file's business.
+TEST(KvFile, OfPlainElementsServesNativeOnesAndBack) {
+  Random random(3);
+  const auto exchange = [&]<class E>(E) {
+    const test::FullTokens<E> tokens(100, random);
+    typename test::FullTokens<E>::Cache plain(100), again(100);
+    tokens.append(plain, 0, 100);
+    KvCache<FullKv<3, 20, 9>, Native<E>> native(100);
+    load_from(saved(plain), native);
+    EXPECT_EQ(saved(native), saved(plain));
+    load_from(saved(native), again);
+    tokens.expect_held(again, 100);
+  };
+  exchange(bf16());
+  exchange(int8());
+}
+
 TEST(KvFile, IsSafetensorsWithAHeaderOfOneText) {
   Random random(3);
   const test::FullTokens<int8> tokens(70, random);

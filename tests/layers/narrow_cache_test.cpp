@@ -39,10 +39,10 @@ class NarrowCache : public testing::Test {
   using LatentCache = KvCache<LatentKv<20, 6>, Element>;
 
   /// Rounding of an element, relative to the largest of its row.
-  static constexpr double step = std::is_same_v<Element, f16>    ? 1.0 / (1 << 11)
-                                 : std::is_same_v<Element, bf16> ? 1.0 / (1 << 8)
-                                 : element_bits<Element> == 4    ? 1.0 / 15
-                                                                 : 1.0 / 254;
+  static constexpr double step = std::is_same_v<Element, f16>            ? 1.0 / (1 << 11)
+                                 : std::is_same_v<Element, Native<bf16>> ? 1.0 / (1 << 8)
+                                 : element_bits<Element> == 4            ? 1.0 / 15
+                                                                         : 1.0 / 254;
 
   /// Rounded keys move scores, and rounded values the result: both by some steps.
   static void expect_close(const Matrix<float>& found, const Matrix<float>& exact) {
@@ -66,7 +66,7 @@ class NarrowCache : public testing::Test {
     return out;
   }
 };
-using Elements = testing::Types<f16, bf16, int8, Rotated<int4>>;
+using Elements = testing::Types<f16, Native<bf16>, int8, Rotated<int4>>;
 TYPED_TEST_SUITE(NarrowCache, Elements);
 
 TYPED_TEST(NarrowCache, OfKeysAndValues) {

@@ -91,7 +91,7 @@ TYPED_TEST(Product, EveryShape) {
         expect_product(found, before, left, {}, factor);
         const auto carry = random.uniforms<TypeParam>(rows, 0, 1);
         found = before;
-        simd::product_carry(left.view(), right.view(), found.view(), carry.data(),
+        simd::product_carry(left.view(), right.view(), found.view(), carry.data(), 0,
                             right.data.data());
         expect_product(found, before, left, carry, factor);
       }
@@ -140,7 +140,7 @@ TYPED_TEST(Product, BitsOfARowDoNotDependOnTheOthers) {
           simd::product(some, right.view(), to, right.data.data());
         });
         expect_rows_alone(left, out, [&](In some, Out to, const TypeParam* carry) {
-          simd::product_carry(some, right.view(), to, carry, right.data.data());
+          simd::product_carry(some, right.view(), to, carry, 0, right.data.data());
         });
         const Rows<TypeParam> wide(rows, cols, random), tokens(depth, cols, random),
             scores(rows, depth, random);

@@ -36,7 +36,9 @@ class SoftmaxStep : public testing::Test {
     const T carry = detail::raise_row_max(
         scores.data(), vectors, visible, Scale{0.5},
         {.head = 0, .q_row = 0, .kv_row = 0, .extent = {1, page_size}}, state);
-    detail::exponentiate(scores.data(), vectors, state);
+    detail::exponentiate(scores.data(), vectors, state, [&](Index key, const auto& probs) {
+      simd::store(scores.data() + key, probs);
+    });
     return carry;
   }
   static bool sees(std::uint64_t visible, Index i) { return (visible >> i & 1) != 0; }

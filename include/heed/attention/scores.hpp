@@ -4,7 +4,7 @@
 ///
 /// | keys                            | score                                                      |
 /// | ------------------------------- | ---------------------------------------------------------- |
-/// | not scaled                      | query . key                                                |
+/// | not scaled                      | query . key, the query rounded as the key is if native     |
 /// | a scale per token               | (query . codes) * scale                                    |
 /// | a scale and offset per channel  | (query * scales) . codes + query . offsets                 |
 /// | a latent with a scale, and rope | (query . codes) * scale + query of rope . rope             |
@@ -69,18 +69,21 @@ template <class Problem, class T, class Source, class Element>
 void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
                     VectorRange vectors, const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
+  using Factor = typename TileScratch<T, Source>::Factor;
   const PageView<Element>& view = page.view;
   const Index first = vectors.begin * n, width = (vectors.end - vectors.begin) * n;
-  const RowsView<const T> query(scratch.query + rows.begin * scratch.query_stride,
-                                rows.end - rows.begin, scratch.query_stride);
+  const RowsView<const Factor> query(scratch.query + rows.begin * scratch.query_stride,
+                                     rows.end - rows.begin, scratch.query_stride);
   const RowsView<T> scores(scratch.scores + rows.begin * page_size, query.rows, page_size);
   if constexpr (Source::key_layout == KeyLayout::transposed) {
-    const auto product = [&](RowsView<const T> left) {
-      simd::product<T, Element>(left, {view.keys + first, left.cols, width, view.key_stride},
-                                scores.middle_cols(first, width), page.after_keys);
+    const Index head_dim = problem.source->head_dim();
+    const auto product = [&](RowsView<const Factor> left) {
+      simd::product<T, Element, Factor>(left, {view.keys + first, head_dim, width, view.key_stride},
+                                        scores.middle_cols(first, width), page.after_keys);
     };
-    const RowsView<const T> head = query.middle_cols(0, problem.source->head_dim());
-    if constexpr (has_scales<Element>) {
+    constexpr Index step = simd::DepthStep<T, Factor>::rows;
+    const RowsView<const Factor> head = query.middle_cols(0, (head_dim + step - 1) / step * step);
+    if constexpr (has_scales<Element> && !IsNative<Source>) {
       if (view.channel_scales != nullptr) {
         const RowsView<T> scaled(scratch.scaled_query + rows.begin * scratch.query_stride,
                                  head.rows, head.cols, scratch.query_stride);
@@ -105,13 +108,13 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
     const Index latent = simd::padded(problem.source->head_dim_v());
     const RowsView<T> rope_scores(scratch.more_scores + rows.begin * page_size, query.rows,
                                   page_size);
-    simd::dot_product<T, Element>(
+    simd::dot_product<T, Element, Factor>(
         query.middle_cols(0, latent),
         {view.keys + first * view.key_stride, width, latent, view.key_stride},
         scores.middle_cols(first, width));
     scale_columns(scores, view.key_scales, vectors);
     if (view.rope_stride == 0) return;
-    simd::dot_product<T, bf16>(
+    simd::dot_product<T, bf16, Factor>(
         query.middle_cols(latent, view.rope_stride),
         {view.rope_keys + first * view.rope_stride, width, view.rope_stride, view.rope_stride},
         rope_scores.middle_cols(first, width));
@@ -120,7 +123,7 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
         simd::store(scores.row(r) + v * n, simd::add(simd::load(scores.row(r) + v * n),
                                                      simd::load(rope_scores.row(r) + v * n)));
   } else {
-    simd::dot_product<T, Element>(
+    simd::dot_product<T, Element, Factor>(
         query, {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
         scores.middle_cols(first, width));
   }

@@ -95,14 +95,22 @@ Values inspect_values(const PageView<Element>& page, const PageVisibility& seen,
 template <class T, class Source, class Element>
 void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<Element>& page,
                         RowRange rows, Index width) {
+  using Step = simd::DepthStep<T, typename TileScratch<T, Source>::Factor>;
+  static const Element zeros[simd::lanes<T>]{};
   for (Index r = rows.begin; r < rows.end; ++r)
     for (Index c = 0; c < width; c += simd::lanes<T>) {
       T* const to = scratch.partial.sum + r * scratch.partial.stride + c;
       auto sum = simd::mul(simd::broadcast(scratch.carry[r]), simd::load(to));
-      for (std::uint64_t bits = scratch.visible[r]; bits != 0; bits &= bits - 1) {
-        const Index key = std::countr_zero(bits);
-        const auto value = simd::load_as<T>(page.values + key * page.value_stride + c);
-        sum = simd::mul_add(simd::broadcast(scratch.scores[r * page_size + key]), value, sum);
+      for (std::uint64_t bits = scratch.visible[r]; bits != 0;) {
+        const Index key = std::countr_zero(bits) / Step::rows * Step::rows;
+        const Element* row[Step::rows];
+        for (Index i = 0; i < Step::rows; ++i) {
+          const std::uint64_t bit = std::uint64_t{1} << (key + i);
+          row[i] = (bits & bit) != 0 ? page.values + (key + i) * page.value_stride + c : zeros;
+          bits &= ~bit;
+        }
+        sum = Step::mul_add(Step::factor(scratch.probs + r * page_size + key), Step::columns(row),
+                            sum);
       }
       simd::store(to, sum);
     }
@@ -115,11 +123,11 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
                  const CurrentPage<Element>& page, const PageVisibility& seen,
                  const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
+  using Factor = typename TileScratch<T, Source>::Factor;
   const PageView<Element>& view = page.view;
   const Index count = rows.end - rows.begin;
   // Whole vectors around the keys that anyone sees; a full page is the usual case.
   const VectorRange vectors{seen.first() / n, (seen.last() + n - 1) / n};
-  const RowsView<T> scores(scratch.scores + rows.begin * page_size, count, page_size);
   compute_scores(problem, rows, page, vectors, scratch);
   // A row that sees the whole page takes a way on which the compiler knows so.
   const auto either_way = [&](Index r, const auto& f) {
@@ -139,21 +147,31 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
   }
   for (Index r = rows.begin; r < rows.end; ++r)
     either_way(r, [&](VectorRange range, std::uint64_t) {
-      exponentiate(scratch.scores + r * page_size, range, scratch.partial.state[r]);
+      exponentiate(scratch.scores + r * page_size, range, scratch.partial.state[r],
+                   [&view, to = scratch.probs + r * page_size](Index key, simd::Packet<T> probs) {
+                     if constexpr (has_scales<Element>)
+                       probs = simd::mul(probs, simd::load_as<T>(view.value_scales + key));
+                     if constexpr (IsNative<Source>)
+                       simd::store_rounded(to + key, probs);
+                     else
+                       simd::store(to + key, probs);
+                   });
     });
-  if constexpr (has_scales<Element>) scale_columns(scores, view.value_scales, vectors);
 
   if (seen.edge() && page.values == Values::some_not_finite)
     return add_visible_values(scratch, view, rows, problem.source->head_dim_v());
-  const Index keys = seen.last() - seen.first();
+  // Whole steps around the keys that anyone sees.
+  constexpr Index step = simd::DepthStep<T, Factor>::rows;
+  const Index begin = seen.first() / step * step;
+  const Index keys = (seen.last() + step - 1) / step * step - begin;
   const Index value_width = (problem.source->head_dim_v() + n - 1) / n * n;
-  const Index begin = seen.first() * view.value_stride;
   const Partial<T>& partial = scratch.partial;
-  simd::product_carry<T, Element>(
-      scores.middle_cols(seen.first(), keys),
-      {view.values + begin, keys, value_width, view.value_stride},
+  simd::product_carry<T, Element, Factor>(
+      {scratch.probs + rows.begin * page_size + begin, count, keys, page_size},
+      {view.values + begin * view.value_stride, seen.last() - begin, value_width,
+       view.value_stride},
       {partial.sum + rows.begin * partial.stride, count, value_width, partial.stride},
-      scratch.carry + rows.begin, page.after_values);
+      scratch.carry + rows.begin, seen.first() - begin, page.after_values);
 }
 
 /// Rows that are taken together on a page that not all of them see alike: few, so that little is

@@ -11,7 +11,7 @@
 #include "heed/base/workspace.hpp"
 #include "heed/cache/page.hpp"
 #include "heed/policy/mask.hpp"
-#include "heed/simd/packet.hpp"
+#include "heed/simd/factors.hpp"
 #include "heed/simd/walsh_hadamard.hpp"
 #include "heed/softmax/state.hpp"
 
@@ -116,18 +116,25 @@ Index query_width(Index head_dim, Index head_dim_v) {
     return simd::padded(head_dim);
 }
 
+/// What queries and probabilities are kept as, which pages are multiplied by.
+template <class T, class Source>
+using Factor = std::conditional_t<IsNative<Source>, simd::NativeFactor, T>;
+
 /// A task's working memory, carved from one borrowed block.
 template <class T, class Source>
 struct TileScratch {
   using Element = typename Source::Element;
+  using Factor = detail::Factor<T, Source>;
   /// Whether keys may come with scales that have to be worked into a copy of the queries, or with
   /// scores of their own.
   static constexpr bool is_scaled = has_scales<Element>;
 
-  T* query;                // [rows, query_stride]
+  Factor* query;           // [rows, query_stride]
   T* scaled_query;         // [rows, query_stride], if is_scaled
   T* more_scores;          // [rows, page_size], likewise
   T* scores;               // [rows, page_size]
+  Factor* probs;           // [rows, page_size]: in place of the scores, unless they are of another
+                           // type
   T* carry;                // [rows]
   std::uint64_t* visible;  // [rows]
   Element* page;           // what the source needs to pack one
@@ -148,7 +155,8 @@ struct TileScratch {
     rest.query += row * query_stride;
     if constexpr (is_scaled)
       rest.scaled_query += row * query_stride, rest.more_scores += row * page_size;
-    rest.scores += row * page_size, rest.carry += row, rest.visible += row;
+    rest.scores += row * page_size, rest.probs += row * page_size;
+    rest.carry += row, rest.visible += row;
     rest.partial = partial.from_row(row), rest.total = total.from_row(row);
     return rest;
   }
@@ -166,11 +174,16 @@ struct TileScratch {
     };
     const Index width = query_width<Source>(head_dim, head_dim_v);
     const Index width_v = simd::padded(head_dim_v);
-    T* const query = part(rows * width, static_cast<T*>(nullptr));
+    auto* const query = part(rows * width, static_cast<Factor*>(nullptr));
     const Index scaled_rows = is_scaled ? rows : 0;
     T* const scaled_query = part(scaled_rows * width, static_cast<T*>(nullptr));
     T* const more_scores = part(scaled_rows * page_size, static_cast<T*>(nullptr));
     T* const scores = part(rows * page_size, static_cast<T*>(nullptr));
+    Factor* probs;
+    if constexpr (std::same_as<Factor, T>)
+      probs = scores;
+    else
+      probs = part(rows * page_size, static_cast<Factor*>(nullptr));
     T* const carry = part(rows, static_cast<T*>(nullptr));
     auto* const visible = part(rows, static_cast<std::uint64_t*>(nullptr));
     auto* const page = part(page_scratch, static_cast<Element*>(nullptr));
@@ -180,12 +193,27 @@ struct TileScratch {
            part(rows * width_v, static_cast<T*>(nullptr)), width_v};
     if (to != nullptr) {
       to->query = query, to->scaled_query = scaled_query, to->more_scores = more_scores,
-      to->scores = scores, to->carry = carry, to->visible = visible, to->page = page;
+      to->scores = scores, to->probs = probs, to->carry = carry, to->visible = visible;
+      to->page = page;
       to->query_stride = width, to->partial = partials[0], to->total = partials[1];
     }
     return used;
   }
 };
+
+/// Copies some numbers as factors of the source's elements. \returns where the copies end
+template <class Source, class T>
+Factor<T, Source>* copy_factors(const T* from, Index count, Factor<T, Source>* to) {
+  if constexpr (!IsNative<Source>) {
+    return std::copy_n(from, count, to);
+  } else {
+    constexpr Index n = simd::lanes<T>;
+    Index c = 0;
+    for (; c + n <= count; c += n) simd::store_rounded(to + c, simd::load(from + c));
+    for (; c < count; ++c) to[c] = static_cast<Factor<T, Source>>(static_cast<bf16>(from[c]));
+    return to + count;
+  }
+}
 
 /// Copies the tile's query rows side by side, zeros behind each piece, rotated if the keys are.
 template <class T, class Source, class Mask>
@@ -198,11 +226,11 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
   for (Index r = 0; r < tile.count; ++r) {
     const Index row = tile.begin + r;
     const T* const from = problem.query.row(problem.head(tile.kv_head, row), problem.position(row));
-    T* const to = scratch.query + r * scratch.query_stride;
-    std::copy_n(from, first, to);
-    std::fill(to + first, to + second, T{0});
-    T* const end = std::copy_n(from + first, problem.query.cols - first, to + second);
-    std::fill(end, to + scratch.query_stride, T{0});
+    auto* const to = scratch.query + r * scratch.query_stride;
+    const Factor<T, Source> zero(0);
+    std::fill(copy_factors<Source>(from, first, to), to + second, zero);
+    std::fill(copy_factors<Source>(from + first, problem.query.cols - first, to + second),
+              to + scratch.query_stride, zero);
     if constexpr (IsRotated<Source>) simd::rotate_hadamard(to, first);
   }
 }

@@ -12,6 +12,7 @@
 /// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |
 /// | `int4`             | 4    | a 15th of those: of the channel's range for keys, else the row's |
 /// | `Rotated<E>`       |      | as E, of rows that were turned by a Walsh-Hadamard transform    |
+/// | `Native<E>`        |      | as E, bf16 or int8, and multiplied in bf16                      |
 ///
 /// A row is one token's key or value of one head, or its latent; a channel is one column of the
 /// keys of a head. Keys have channels that outweigh the others, values have not: so keys lose less
@@ -21,6 +22,12 @@
 ///
 /// The kernel widens elements in registers and computes in float (double for double). Scales
 /// multiply queries, scores and probabilities, never elements.
+///
+/// `Native` asks it for the processor's own products of bf16 (`vdpbf16ps`), at up to twice the
+/// rate. Codes of int8 are numbers of bf16 as well. Queries and probabilities are rounded to bf16,
+/// by at most a 256th each, while sums stay float. Where the processor has no such products the
+/// kernel rounds all the same, and widens: results differ by roundings of float, and nothing is
+/// gained.
 /// Sources: Liu et al. 2024 (KIVI), arXiv:2402.02750, for channels; Ashkboos et al. 2024 (QuaRot),
 /// arXiv:2404.00456, for the rotation.
 #pragma once
@@ -46,6 +53,9 @@ struct PerChannel {};
 /// Names the element whose rows are rotated before they are stored.
 template <class E>
 struct Rotated {};
+/// Names the element that is multiplied in bf16, to which queries and probabilities are rounded.
+template <class E>
+struct Native {};
 
 namespace detail {
 
@@ -56,40 +66,47 @@ template <class E>
 concept Quantized = OneOf<E, int8, int4, PerChannel<int8>>;
 
 template <class E>
-struct WithoutRotation {
+struct AsStored {
   using Type = E;
 };
 template <Quantized E>
-struct WithoutRotation<Rotated<E>> {
+struct AsStored<Rotated<E>> {
   using Type = E;
 };
-/// E of Rotated<E>, any other element itself.
+template <OneOf<bf16, int8> E>
+struct AsStored<Native<E>> {
+  using Type = E;
+};
+/// E of Rotated<E> and Native<E>, any other element itself: what lies in the pages.
 template <class E>
-using Unrotated = typename WithoutRotation<E>::Type;
+using Unwrapped = typename AsStored<E>::Type;
 
 }  // namespace detail
 
 /// A type that a cache can store.
 template <class E>
-concept StoredElement =
-    detail::OneOf<E, float, double, f16, bf16> || detail::Quantized<detail::Unrotated<E>>;
+concept StoredElement = detail::OneOf<E, float, double, f16, bf16, Native<bf16>> ||
+                        detail::Quantized<detail::Unwrapped<E>>;
 
 /// Whether elements are whole numbers that have a scale.
 template <class E>
-inline constexpr bool has_scales = detail::Quantized<detail::Unrotated<E>>;
+inline constexpr bool has_scales = detail::Quantized<detail::Unwrapped<E>>;
 
 /// Whether keys have their scales per channel, which takes the whole page: the page being filled is
 /// kept in float meanwhile. (Latents have scales per row.)
 template <class E>
 inline constexpr bool keys_per_channel =
-    detail::OneOf<detail::Unrotated<E>, int4, PerChannel<int8>>;
+    detail::OneOf<detail::Unwrapped<E>, int4, PerChannel<int8>>;
 
 template <class E>
-inline constexpr bool is_rotated = !std::same_as<E, detail::Unrotated<E>>;
+inline constexpr bool is_native = detail::OneOf<E, Native<bf16>, Native<int8>>;
+
+template <class E>
+inline constexpr bool is_rotated = !is_native<E> && !std::same_as<E, detail::Unwrapped<E>>;
 
 /// What the kernel loads of a cache that stores E: int4 comes to it unpacked.
 template <class E>
-using KernelElement = std::conditional_t<has_scales<E>, int8, E>;
+using KernelElement = std::conditional_t<has_scales<E>, int8, detail::Unwrapped<E>>;
 
 /// What the kernel computes in when a cache stores E, and what is appended to it.
 template <class E>
@@ -98,6 +115,6 @@ using ComputeType = std::conditional_t<std::is_same_v<E, double>, double, float>
 /// Bits that an element takes, scales apart.
 template <class E>
 inline constexpr Index element_bits =
-    std::same_as<detail::Unrotated<E>, int4> ? 4 : 8 * static_cast<Index>(sizeof(KernelElement<E>));
+    std::same_as<detail::Unwrapped<E>, int4> ? 4 : 8 * static_cast<Index>(sizeof(KernelElement<E>));
 
 }  // namespace heed

@@ -37,10 +37,9 @@ class KvFile;
 /// explicit: `fork`. A cache that was moved from has room for nothing.
 template <class Entry, class Stored = float>
 class KvCache {
-  static_assert(
-      StoredElement<Stored>,
-      "heed: the cache's elements must be float, double, heed::f16, heed::bf16, heed::int8, "
-      "heed::int4, heed::PerChannel<heed::int8> or heed::Rotated<...> of the last three.");
+  static_assert(StoredElement<Stored>,
+                "heed: the cache's elements must be one of those in heed/base/element.hpp: float, "
+                "double, heed::f16, heed::bf16, heed::int8, heed::int4, or what is made of them.");
   using Layout = detail::PageLayout<Entry, Stored>;
   static constexpr bool has_open_page = detail::Staging<Entry, Stored>::has_open_page;
 
@@ -50,6 +49,7 @@ class KvCache {
   static constexpr KeyLayout key_layout = Entry::key_layout;
   static constexpr RowRotation row_rotation =
       is_rotated<Stored> ? RowRotation::walsh_hadamard : RowRotation::none;
+  static constexpr Products products = is_native<Stored> ? Products::native : Products::widened;
 
   /// An empty cache with room for `capacity` tokens; with a window, for so many at a time.
   /// \throws ShapeError if the entry's sizes are not all known and positive.

@@ -58,8 +58,8 @@ constexpr std::string_view element_name() {
   if constexpr (std::is_same_v<Element, float>) return "float32";
   if constexpr (std::is_same_v<Element, double>) return "float64";
   if constexpr (std::is_same_v<Element, f16>) return "float16";
-  if constexpr (std::is_same_v<Element, bf16>) return "bfloat16";
-  if constexpr (std::is_same_v<Element, int8>) return "int8";
+  if constexpr (std::is_same_v<Unwrapped<Element>, bf16>) return "bfloat16";
+  if constexpr (std::is_same_v<Unwrapped<Element>, int8> && !is_rotated<Element>) return "int8";
   if constexpr (std::is_same_v<Element, int4>) return "int4";
   if constexpr (std::is_same_v<Element, PerChannel<int8>>) return "int8_per_channel";
   if constexpr (std::is_same_v<Element, Rotated<int8>>) return "rotated_int8";

@@ -75,6 +75,12 @@ enum class RowRotation {
   walsh_hadamard,  ///< keys of a transposed page and values each as a row, of a latent the latent
 };
 
+/// Likewise: what the kernel multiplies a source's elements in. `widened` if it does not say.
+enum class Products {
+  widened,  ///< float, or double
+  native,   ///< bf16, to which queries and probabilities are rounded; elements of bf16 or int8
+};
+
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from
 /// several threads at once. `scratch` has room for page_scratch() elements and belongs to the
 /// calling task; the view may point into it. Element is the type stored; what the kernel computes
@@ -95,6 +101,9 @@ namespace detail {
 
 template <class S>
 concept IsRotated = requires { requires S::row_rotation == RowRotation::walsh_hadamard; };
+
+template <class S>
+concept IsNative = requires { requires S::products == Products::native; };
 
 /// Whether keys come in two pieces, the latent and the rotated part.
 template <class S>

@@ -9,9 +9,9 @@
 
 namespace heed::detail {
 
-/// \tparam Stored  rotated or not: that does not change where things lie
+/// \tparam Stored  rotated, native or neither: that does not change where things lie
 template <class Entry, class Stored>
-using PageLayout = std::conditional_t<is_latent<Entry>, LatentPage<Entry, Unrotated<Stored>>,
-                                      FullPage<Entry, Unrotated<Stored>>>;
+using PageLayout = std::conditional_t<is_latent<Entry>, LatentPage<Entry, Unwrapped<Stored>>,
+                                      FullPage<Entry, Unwrapped<Stored>>>;
 
 }  // namespace heed::detail

@@ -13,22 +13,25 @@ namespace detail {
 inline constexpr int dot_tokens = 4;
 inline constexpr int dot_rows = num_registers >= 32 ? 5 : 3;
 
-template <int Rows, int Tokens, class T, class Element>
-void dot_tile(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out) {
+template <int Rows, int Tokens, class T, class Element, class Factor>
+void dot_tile(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out) {
+  using Step = DepthStep<T, Factor>;
   Packet<T> sum[Rows][Tokens];
 #pragma GCC unroll 8
   for (auto& row : sum)
 #pragma GCC unroll 8
     for (auto& s : row) s = broadcast(T{0});
-  for (Index k = 0; k < left.cols; k += lanes<T>) {
-    Packet<T> query[Rows];
+  for (Index k = 0; k < left.cols; k += Step::depth) {
+    const typename Step::Present present(left.cols - k);
+    typename Step::Operand query[Rows];
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) query[r] = keep_in_register(load(left.row(r) + k));
+    for (int r = 0; r < Rows; ++r)
+      query[r] = keep_in_register(Step::along(left.row(r) + k, present));
 #pragma GCC unroll 8
     for (int t = 0; t < Tokens; ++t) {
-      const Packet<T> key = keep_in_register(load_as<T>(right.row(t) + k));
+      const auto key = keep_in_register(Step::along(right.row(t) + k, present));
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) sum[r][t] = mul_add(query[r], key, sum[r][t]);
+      for (int r = 0; r < Rows; ++r) sum[r][t] = Step::mul_add(query[r], key, sum[r][t]);
     }
   }
 #pragma GCC unroll 8
@@ -41,10 +44,10 @@ void dot_tile(RowsView<const T> left, RowsView<const Element> right, RowsView<T>
 
 /// out = left . right^T.
 /// \param left   [rows, depth]; depth is a multiple of the vector width: rows are padded with zeros
-/// \param right  [tokens, depth], widened on the way
+/// \param right  [tokens, depth], widened on the way unless left is of its type
 /// \param out    [rows, tokens], overwritten
-template <class T, class Element>
-void dot_product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out) {
+template <class T, class Element, class Factor = T>
+void dot_product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out) {
   using namespace detail;
   // Tokens outside: a few rows of the page stay in the L1 cache while all query rows pass by.
   for (Index t = 0; t < right.rows; t += dot_tokens) {

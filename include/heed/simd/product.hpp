@@ -16,8 +16,7 @@
 #include <utility>
 
 #include "heed/base/views.hpp"
-#include "heed/simd/packet.hpp"
-#include "heed/simd/widen.hpp"
+#include "heed/simd/factors.hpp"
 
 namespace heed::simd {
 
@@ -45,10 +44,12 @@ void with_constant(int value, const F& f) {
 namespace detail {
 
 /// Vectors beside each other in a tile of so many rows: few rows take many, to have enough sums.
-/// Each vector needs a sum per row and a register to be loaded to; two registers stay free for the
-/// broadcast and the compiler. A single row needs no loads of its own (they fold into the FMA).
+/// Each vector needs a sum per row and a register to be loaded to; the step, the broadcast and the
+/// compiler have some of their own. A single row needs no loads of its own (they fold into the
+/// FMA).
+template <class Step>
 constexpr int tile_vectors(int rows) {
-  return rows == 1 ? 8 : std::min((num_registers - 2) / (rows + 1), 8);
+  return rows == 1 ? 8 : std::min((num_registers - Step::registers) / (rows + 1), 8);
 }
 
 /// What a tile does with the result that is there: it sums from zero, and overwrites it or adds to
@@ -75,29 +76,57 @@ struct Carry {
 /// Whether a tile asks memory for what comes next.
 enum class Fetch { nothing, ahead };
 
+/// The page's side of a product.
+template <class Element>
+struct Right {
+  RowsView<const Element> rows;
+  Index first;           ///< rows before it are not there: 0, unless a step takes several
+  const Element* ahead;  ///< what will be read after this
+
+  Right middle_rows(Index begin, Index count) const {
+    return {rows.middle_rows(begin, std::min(count, rows.rows - begin)),
+            std::max(first - begin, Index{0}), ahead + begin * rows.cols};
+  }
+};
+
 /// One tile at the top left of the operands. \param first_row  of the tile, in the whole result
-template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Start>
-void product_tile(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
-                  const Start& start, Index first_row, const Element* ahead) {
+template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Factor, class Start>
+void product_tile(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
+                  const Start& start, Index first_row) {
   constexpr Index n = lanes<T>;
+  using Step = DepthStep<T, Factor>;
   Packet<T> sum[Rows][Vectors];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) sum[r][v] = start.start(out.row(r) + v * n, first_row + r);
-  for (Index k = 0; k < left.cols; ++k) {
-    Packet<T> column[Vectors];
+  const RowsView<const Element> page = right.rows;
+  const auto present = static_cast<std::size_t>(page.rows - right.first);
+  const Element* at = page.data;
+  for (Index k = 0; k < left.cols; k += Step::rows, at += Step::rows * page.stride) {
+    const Element* row[Step::rows];
+    if constexpr (Step::rows == 1) {
+      row[0] = at;
+    } else {
+      static const Element zeros[Vectors * n]{};  // for a row that is not there
+      for (Index i = 0; i < Step::rows; ++i)
+        row[i] =
+            static_cast<std::size_t>(k + i - right.first) < present ? at + i * page.stride : zeros;
+    }
+    typename Step::Operand column[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      column[v] = load_as<T>(right.row(k) + v * n);
+      column[v] = Step::columns(row);
       if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
+      for (const Element*& next : row) next += n;
     }
-    if constexpr (fetch == Fetch::ahead) prefetch<Vectors * n>(ahead + k * (Vectors * n));
+    if constexpr (fetch == Fetch::ahead)
+      prefetch<Step::rows * Vectors * n>(right.ahead + k * (Vectors * n));
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      const Packet<T> factor = broadcast(left(r, k));
+      const auto factor = Step::factor(left.row(r) + k);
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) sum[r][v] = mul_add(factor, column[v], sum[r][v]);
+      for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::mul_add(factor, column[v], sum[r][v]);
     }
   }
 #pragma GCC unroll 8
@@ -108,18 +137,20 @@ void product_tile(RowsView<const T> left, RowsView<const Element> right, RowsVie
 
 /// All columns of rows in tiles of `Rows`. Column strips are the outer loop: a strip of the page
 /// stays in the L1 cache while the rows pass by.
-template <int Rows, class T, class Element, class Start>
-void product_rows(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
-                  const Start& start, Index first_row, const Element* ahead) {
-  constexpr int widest = tile_vectors(Rows);
+template <int Rows, class T, class Element, class Factor, class Start>
+void product_rows(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
+                  const Start& start, Index first_row) {
+  constexpr int widest = tile_vectors<DepthStep<T, Factor>>(Rows);
   const Index vectors = out.cols / lanes<T>;
   const auto strip = [&](Index v, auto width) {
     const Index column = v * lanes<T>;
+    const Right<Element> columns{right.rows.middle_cols(column, right.rows.cols - column),
+                                 right.first, right.ahead + column * left.cols};
     const auto tile = [&](Index r, auto fetch) {
       product_tile<Rows, decltype(width)::value, decltype(fetch)::value>(
-          left.middle_rows(r, Rows), right.middle_cols(column, right.cols - column),
+          left.middle_rows(r, Rows), columns,
           RowsView<T>(out.row(r) + column, Rows, out.cols - column, out.stride), start,
-          first_row + r, ahead + column * left.cols);
+          first_row + r);
     };
     // Once per strip: the other rows find it there.
     tile(0, std::integral_constant<Fetch, Fetch::ahead>{});
@@ -138,46 +169,53 @@ void product_rows(RowsView<const T> left, RowsView<const Element> right, RowsVie
   if constexpr (widest > 1) strips(std::integral_constant<int, 1>{});
 }
 
-template <class T, class Element, class Start>
-void product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
-             const Start& start, const Element* ahead) {
+template <class T, class Element, class Factor, class Start>
+void product(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
+             const Start& start) {
   const Index whole = left.rows / max_tile_rows * max_tile_rows;
   if (whole > 0)
     product_rows<max_tile_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), start,
-                                0, ahead);
+                                0);
   const Index rest = left.rows - whole;
   with_constant<max_tile_rows - 1>(static_cast<int>(rest), [&](auto rows) {
     product_rows<decltype(rows)::value>(left.middle_rows(whole, rest), right,
-                                        out.middle_rows(whole, rest), start, whole, ahead);
+                                        out.middle_rows(whole, rest), start, whole);
   });
 }
 
 }  // namespace detail
 
 /// out = left . right.
-/// \param left   [rows, depth]
-/// \param right  [depth, cols], widened on the way; cols is a multiple of the vector width
+/// \param left   [rows, depth]; with factors of bf16, depth is even, and the last may be a 0 that
+///               has no row in `right`
+/// \param right  [depth, cols], widened on the way unless left is of its type; cols is a multiple
+///               of the vector width
 /// \param out    [rows, cols], overwritten
 /// \param ahead  what will be read after this: as much of it as is read here is fetched from memory
 ///               on the way, from its start to its end. `right` itself if there is nothing.
-template <class T, class Element>
-void product(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
+template <class T, class Element, class Factor = T>
+void product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
              const Element* ahead) {
-  const Index block = depth_block(left.cols);
+  constexpr Index step = DepthStep<T, Factor>::rows;
+  const detail::Right<Element> all{right, 0, ahead};
+  const Index block = (depth_block(left.cols) + step - 1) / step * step;
   Index k = 0;
   do {  // at least once: a product of no depth is zero
     const Index depth = std::min(block, left.cols - k);
-    detail::product(left.middle_cols(k, depth), right.middle_rows(k, depth), out, detail::Blocks{k},
-                    ahead + k * right.cols);
+    detail::product(left.middle_cols(k, depth), all.middle_rows(k, depth), out, detail::Blocks{k});
     k += block;
   } while (k < left.cols);
 }
 
-/// out = carry * out + left . right. \param carry  [rows]; otherwise as `product`
-template <class T, class Element>
-void product_carry(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
-                   const T* carry, const Element* ahead) {
-  detail::product(left, right, out, detail::Carry<T>{carry}, ahead);
+/// out = carry * out + left . right, otherwise as `product`.
+/// \param carry  [rows]
+/// \param first  rows of `right` before it are not there, and left has a 0 for each: with factors
+///               of bf16, whose sums are the same only if the same two rows are taken together,
+///               this may be 1
+template <class T, class Element, class Factor = T>
+void product_carry(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
+                   const T* carry, Index first, const Element* ahead) {
+  detail::product(left, detail::Right<Element>{right, first, ahead}, out, detail::Carry<T>{carry});
 }
 
 }  // namespace heed::simd

@@ -65,29 +65,32 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
   return state.rebase(std::max(state.row_max, simd::max_lanes(page_max)));
 }
 
-/// Second half: scores become exp(score - state.row_max), which is 0 where hidden, and the row's
-/// sum grows by them.
+/// Second half: exp(score - state.row_max), which is 0 where hidden, is kept, and the row's sum
+/// grows by it.
 ///
 /// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do
 /// so too (inf - inf), as they do in PyTorch.
-template <class T>
-void exponentiate(T* scores, VectorRange vectors, SoftmaxState<T>& state) {
+///
+/// \param keep  keep(i, packet) takes the probabilities of the keys from i on
+template <class T, class Keep>
+void exponentiate(const T* scores, VectorRange vectors, SoftmaxState<T>& state, const Keep& keep) {
   constexpr Index n = simd::lanes<T>;
   // A row that has seen no key yet subtracts 0 from its -inf, not -inf.
   const auto reference = simd::broadcast(state.empty() ? T{0} : state.row_max);
   auto sum = simd::broadcast(T{0});
-  const auto step = [&]<int Count>(T* score, std::integral_constant<int, Count>) {
+  const auto step = [&]<int Count>(Index key, std::integral_constant<int, Count>) {
     simd::Packet<T> prob[Count];
-    for (int i = 0; i < Count; ++i) prob[i] = simd::sub(simd::load(score + i * n), reference);
+    for (int i = 0; i < Count; ++i)
+      prob[i] = simd::sub(simd::load(scores + key + i * n), reference);
     simd::exp_nonpositive<T>(prob);
     for (int i = 0; i < Count; ++i) {
-      simd::store(score + i * n, prob[i]);
+      keep(key + i * n, prob[i]);
       sum = simd::add(sum, prob[i]);
     }
   };
   Index v = vectors.begin;
-  for (; v + 2 <= vectors.end; v += 2) step(scores + v * n, std::integral_constant<int, 2>{});
-  if (v < vectors.end) step(scores + v * n, std::integral_constant<int, 1>{});
+  for (; v + 2 <= vectors.end; v += 2) step(v * n, std::integral_constant<int, 2>{});
+  if (v < vectors.end) step(v * n, std::integral_constant<int, 1>{});
   const T page_sum = simd::sum_lanes(sum);
   state.row_sum += page_sum;
   // The maximum may have passed over a NaN; the sum did not.
