@@ -78,9 +78,13 @@ class ErrorSums {
 /// 6 sqrt(n) u with a probability of 3e-8 n (Higham and Mary 2019, SIAM J. Sci. Comput. 41(5),
 /// theorem 3.1). An error e of all scores changes a probability by a factor of up to 1 + 2 e. Sums
 /// over seqlen terms and the exponential come on top.
+///
+/// \param factor_error  by how much of itself each number of a query, and each probability, is
+///                      rounded before it is multiplied
 template <class T>
 double kernel_error(const MatrixD& query, const MatrixD& key, const MatrixD& value,
-                    const HeadAttention& stored, const MatrixD& out, double softmax_scale) {
+                    const HeadAttention& stored, const MatrixD& out, double softmax_scale,
+                    double factor_error) {
   constexpr double roundoff = std::numeric_limits<T>::epsilon() / 2;
   const auto sum_error = [](Index terms) {
     const auto n = static_cast<double>(terms);
@@ -91,8 +95,9 @@ double kernel_error(const MatrixD& query, const MatrixD& key, const MatrixD& val
   double worst = 0;
   for (Index q_row = 0; q_row < out.rows(); ++q_row) {
     const double score = softmax_scale * query.row(q_row).norm() * key_norm;
-    const double score_error = (sum_error(key.cols()) + 5 * roundoff) * score;
-    const double relative = 2 * score_error + 2 * sum_error(key.rows()) + 6 * roundoff;
+    const double score_error = (sum_error(key.cols()) + 5 * roundoff + factor_error) * score;
+    const double relative =
+        2 * score_error + 2 * sum_error(key.rows()) + 6 * roundoff + factor_error;
     for (Index c = 0; c < out.cols(); ++c) {
       const double error = std::abs(out(q_row, c) - stored.out(q_row, c));
       const double part = error == 0 ? 0 : error / (relative * magnitudes(q_row, c));

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "speed/figures.hpp"
 #include "speed/inputs.hpp"
 
 namespace heed::bench {
@@ -18,12 +19,6 @@ class Contender {
   virtual void run() = 0;
   /// What the last run gave, [rows_q, num_heads * head_dim_v].
   virtual Matrix out() const = 0;
-};
-
-/// How a contender stores keys and values.
-struct KvStorage {
-  double bytes = 4;               ///< an element
-  double epsilon = 1.1920929e-7;  ///< relative rounding of an element, or of the sums if larger
 };
 
 struct ContenderKind {

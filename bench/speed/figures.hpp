@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "heed/cache/page.hpp"  // Products
 #include "speed/case.hpp"
 
 namespace heed::bench {
@@ -36,6 +37,13 @@ inline Limits larger(const Limits& a, const Limits& b) {
           .blas_flops = std::max(a.blas_flops, b.blas_flops)};
 }
 
+/// How a contender stores keys and values, and what it multiplies.
+struct KvStorage {
+  double bytes = 4;               ///< an element
+  double epsilon = 1.1920929e-7;  ///< relative rounding of an element, or of the sums if larger
+  Products products = Products::widened;
+};
+
 /// What a contender's runs of a case took, or why there are none.
 struct Samples {
   std::string name;
@@ -62,13 +70,15 @@ struct CaseResult {
 
 /// Seconds below which no program can compute the case: keys and values are read once, every
 /// visible score costs its FLOPs.
-/// \param kv_bytes      an element of keys and values, bytes
 /// \param cached_bytes  what the last-level cache holds; a case of more is read from memory
-inline double least_seconds(const SpeedCase& c, const Limits& limits, double kv_bytes,
+inline double least_seconds(const SpeedCase& c, const Limits& limits, const KvStorage& storage,
                             double cached_bytes) {
-  const double bytes = kv_bytes * c.kv_elements();
+  const double bytes = storage.bytes * c.kv_elements();
   const double bandwidth = bytes <= cached_bytes ? limits.cache_bytes : limits.dram_bytes;
-  return std::max(bytes / bandwidth, c.flops() / limits.fma_flops);
+  const double flops = storage.products == Products::native && limits.bf16_flops
+                           ? *limits.bf16_flops
+                           : limits.fma_flops;
+  return std::max(bytes / bandwidth, c.flops() / flops);
 }
 
 }  // namespace heed::bench

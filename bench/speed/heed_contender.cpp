@@ -104,7 +104,9 @@ ContenderKind narrow_kind(const char* name, double most_error) {
   return {name,
           reads_much<Element>,
           make<Element>,
-          {.bytes = static_cast<double>(element_bits<Element>) / 8, .epsilon = most_error / 160}};
+          {.bytes = static_cast<double>(element_bits<Element>) / 8,
+           .epsilon = most_error / 160,
+           .products = is_native<Element> ? Products::native : Products::widened}};
 }
 
 }  // namespace

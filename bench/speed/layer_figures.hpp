@@ -59,8 +59,6 @@ inline Index measured_crossover(std::span<const CrossoverResult> results) {
 
 namespace detail {
 
-inline std::string percent(double share) { return std::to_string(std::lround(100 * share)) + "%"; }
-
 /// Cells of neighbouring results that differ only in the number of threads, joined.
 template <class Result, class Same, class Cell>
 std::string joined_rows(std::span<const Result> results, const Same& same, const Cell& cells_of) {

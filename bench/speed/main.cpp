@@ -63,8 +63,13 @@ std::string machine_text() {
 
 std::string report_of(const Suite& suite, const LayerSuite& layers, const SpeedOptions& options) {
   ReportHead head{.machine = machine_text(), .others = {}, .cached_bytes = cached_bytes()};
-  for (const std::string& name : options.contenders)
-    if (name != heed_name && name != eigen_name) head.others.push_back(name);
+  const std::vector<ContenderKind> own = heed_kinds();
+  for (const std::string& name : options.contenders) {
+    if (name == heed_name || name == eigen_name) continue;
+    const auto kind = std::find_if(own.begin(), own.end(),
+                                   [&](const ContenderKind& one) { return one.name == name; });
+    head.others.push_back({name, kind == own.end() ? std::nullopt : std::optional(kind->storage)});
+  }
   return report_text(head, suite.limits(), suite.results()) + layers_text(layers.layers()) +
          crossovers_text(deepseek_v2_lite_shape(), layers.crossovers());
 }

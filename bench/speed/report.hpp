@@ -14,11 +14,17 @@
 
 namespace heed::bench {
 
+/// A contender that gets a column.
+struct ReportColumn {
+  std::string name;
+  std::optional<KvStorage> storage;  ///< if its share of the roofline is shown
+};
+
 /// What a report says beside figures.
 struct ReportHead {
-  std::string machine;              ///< date, CPU, compiler, versions: a line of text
-  std::vector<std::string> others;  ///< contenders that get a column, besides heed and Eigen
-  double cached_bytes;              ///< what the last-level cache holds
+  std::string machine;               ///< date, CPU, compiler, versions: a line of text
+  std::vector<ReportColumn> others;  ///< besides heed and Eigen
+  double cached_bytes;               ///< what the last-level cache holds
 };
 
 namespace detail {
@@ -55,6 +61,8 @@ inline std::string threads_text(Index num_threads) {
   return std::to_string(num_threads) + (num_threads == 1 ? " thread" : " threads");
 }
 
+inline std::string percent(double share) { return std::to_string(std::lround(100 * share)) + "%"; }
+
 inline std::string limits_table(const std::map<Index, Limits>& limits) {
   std::vector<std::string> head{"limit"};
   for (const auto& [num_threads, unused] : limits) head.push_back(threads_text(num_threads));
@@ -90,17 +98,23 @@ inline std::string case_row(const ReportHead& head, const std::map<Index, Limits
       continue;
     }
     const double seconds = heed->best();
-    const double least = least_seconds(c, limits.at(result.num_threads), 4, head.cached_bytes);
+    const auto share = [&](const KvStorage& storage, double taken) {
+      const Limits& allowed = limits.at(result.num_threads);
+      return percent(least_seconds(c, allowed, storage, head.cached_bytes) / taken);
+    };
     ms.push_back(three_digits(1e3 * seconds));
     gflops.push_back(three_digits(c.flops() / seconds / 1e9));
-    roofline.push_back(std::to_string(std::lround(100 * least / seconds)) + "%");
+    roofline.push_back(share({}, seconds));
     const Samples* eigen = result.find(eigen_name);
     vs_eigen.push_back(eigen != nullptr ? three_digits(eigen->best() / seconds) + " x" : none);
     for (std::size_t i = 0; i < others.size(); ++i) {
-      const Samples* other = result.find(head.others[i]);
-      others[i].push_back(other != nullptr ? three_digits(1e3 * other->best()) + " (" +
-                                                 three_digits(other->best() / seconds) + " x)"
-                                           : none);
+      const auto& [name, storage] = head.others[i];
+      const Samples* other = result.find(name);
+      others[i].push_back(other == nullptr
+                              ? none
+                              : three_digits(1e3 * other->best()) + " (" +
+                                    three_digits(other->best() / seconds) + " x" +
+                                    (storage ? ", " + share(*storage, other->best()) : "") + ")");
     }
   }
   std::vector<std::string> cells{of_case.front().speed_case.name, joined(ms), joined(gflops),
@@ -120,10 +134,11 @@ inline std::string report_text(const ReportHead& head, const std::map<Index, Lim
   for (const auto& [num_threads, unused] : limits)
     threads.append(threads.empty() ? "" : " / ").append(detail::threads_text(num_threads));
   std::string text = head.machine + "\n\n" + detail::limits_table(limits) + "\n" + threads +
-                     ", the best of several runs. `N x`: heed is N times as fast.\n";
+                     ", the best of several runs. `N x`: heed is N times as fast; " +
+                     "`N%`: of the roofline.\n";
   if (results.empty()) return text;
   std::vector<std::string> columns{"case", "heed, ms", "GFLOP/s", "roofline", "Eigen"};
-  for (const std::string& other : head.others) columns.push_back(other + ", ms");
+  for (const ReportColumn& other : head.others) columns.push_back(other.name + ", ms");
   text += "\n" + detail::table_head(columns);
   for (std::size_t begin = 0; begin < results.size();) {
     std::size_t end = begin;

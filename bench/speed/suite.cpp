@@ -57,7 +57,7 @@ void Suite::report(benchmark::State& state, std::size_t index, const ContenderKi
   state.counters["GFLOP/s"] = c.flops() / seconds / 1e9;
   state.counters["GB/s"] = kind.storage.bytes * c.kv_elements() / seconds / 1e9;
   state.counters["roofline%"] =
-      100 * least_seconds(c, limits, kind.storage.bytes, cached_bytes()) / seconds;
+      100 * least_seconds(c, limits, kind.storage, cached_bytes()) / seconds;
   if (const Samples* eigen = result.find(eigen_name))
     state.counters["vs_eigen"] = eigen->best() / seconds;
 }

@@ -123,8 +123,8 @@ class PlacedBytes : public testing::Test {
     }
   }
 };
-using Elements = testing::Types<float, double, f16, bf16, int8, PerChannel<int8>, Rotated<int8>,
-                                Rotated<PerChannel<int8>>, int4, Rotated<int4>>;
+using Elements = testing::Types<float, double, f16, Native<bf16>, int8, PerChannel<int8>,
+                                Rotated<int8>, Rotated<PerChannel<int8>>, int4, Rotated<int4>>;
 TYPED_TEST_SUITE(PlacedBytes, Elements);
 
 TYPED_TEST(PlacedBytes, AreWhatIsReportedAndWhatTheFormulasSay) {

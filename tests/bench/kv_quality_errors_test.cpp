@@ -34,6 +34,7 @@ constexpr QualityElement elements[] = {{"f64", make_quality_case<double>},
                                        {"int8", make_quality_case<int8>},
                                        {"int4", make_quality_case<int4>},
                                        {"int4r", make_quality_case<Rotated<int4>>},
+                                       {"bf16n", make_quality_case<Native<bf16>>},
                                        {"int8c", make_quality_case<PerChannel<int8>>}};
 
 struct Measured {
@@ -80,14 +81,25 @@ TEST_P(Quality, FallsWithTheBitsKept) {
   EXPECT_LT(rows[3].errors.out, 0.1);
 }
 
+// Native products round what is multiplied, not what is stored.
+TEST_P(Quality, OfNativeProductsIsThatOfTheElementAndALittle) {
+  const auto rows = measured(GetParam()).table.rows;
+  const auto &plain = rows[3], &native = rows[7];
+  ASSERT_EQ(native.element, "bf16n");
+  EXPECT_EQ(native.bytes_per_token, plain.bytes_per_token);
+  EXPECT_EQ(native.errors.score, plain.errors.score);
+  EXPECT_NE(native.errors.out, plain.errors.out);
+  EXPECT_LT(native.errors.out, 3 * plain.errors.out);
+}
+
 // Keys that are drawn have channels that outweigh the others: a scale for each takes 8 bits further
 // than one for the row. Latents have no such scales, and no such row.
 TEST(Quality, ScalesPerChannelAreForKeys) {
   const auto rows = measured(grouped).table.rows;
-  ASSERT_EQ(rows.size(), 8U);
-  EXPECT_LT(rows[7].errors.score, rows[4].errors.score / 2);
-  EXPECT_LT(rows[7].errors.out, rows[4].errors.out);
-  EXPECT_EQ(measured(latent).table.rows.size(), 7U);
+  ASSERT_EQ(rows.size(), 9U);
+  EXPECT_LT(rows[8].errors.score, rows[4].errors.score / 2);
+  EXPECT_LT(rows[8].errors.out, rows[4].errors.out);
+  EXPECT_EQ(measured(latent).table.rows.size(), 8U);
 }
 
 TEST(Quality, CountsBytesPerToken) {
@@ -121,7 +133,7 @@ TEST(Quality, NoticesAWrongKernel) {
                 value = normal.matrix(50, 8);
   const HeadAttention exact = attend_exactly(query, key, value, 0.25);
   const auto error_of = [&](const MatrixD& out) {
-    return kernel_error<float>(query, key, value, exact, out, 0.25);
+    return kernel_error<float>(query, key, value, exact, out, 0.25, 0);
   };
   EXPECT_EQ(error_of(exact.out), 0);
   MatrixD out = exact.out;

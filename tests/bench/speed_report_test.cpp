@@ -50,10 +50,20 @@ TEST(SpeedCase, CountsWhatIsVisible) {
 
 TEST(Roofline, IsTheSlowerOfMemoryAndArithmetic) {
   const SpeedCase c = decode_case();  // 16384 FLOPs; 16384 bytes of float
-  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e9), 4, mib), 16384 / 1e9);
-  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e15), 4, mib), 16384 / 64e9);
-  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e15), 4, 16383), 16384 / 16e9);
-  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e15), 2, 16383), 8192 / 64e9);
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e9), {}, mib), 16384 / 1e9);
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e15), {}, mib), 16384 / 64e9);
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e15), {}, 16383), 16384 / 16e9);
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e15), {.bytes = 2}, 16383), 8192 / 64e9);
+}
+
+TEST(Roofline, OfNativeProductsIsTheirOwn) {
+  const SpeedCase c = decode_case();
+  const heed::bench::KvStorage native{.products = heed::Products::native};
+  Limits limits = limits_with(1e9);
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits, native, mib), 16384 / 1e9);  // widened all the same
+  limits.bf16_flops = 2e9;
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits, native, mib), 16384 / 2e9);
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits, {}, mib), 16384 / 1e9);
 }
 
 TEST(Limits, AreTheLargerOfTwoMeasurements) {
@@ -73,11 +83,18 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
   other.name = "decode/b";
   // 16384 FLOPs at 100 GFLOP/s are 0.16384 us, 16384 bytes at 64 GB/s 0.256 us.
   const std::vector<CaseResult> results{
-      {decode_case(), 1, {{"heed", {0.512e-6, 1e-6}}, {"eigen", {1.024e-6}}, {"peer", {2.048e-6}}}},
+      {decode_case(),
+       1,
+       {{"heed", {0.512e-6, 1e-6}},
+        {"eigen", {1.024e-6}},
+        {"peer", {2.048e-6}},
+        {"own", {0.512e-6}}}},
       {decode_case(), 2, {{"heed", {0.256e-6}}, {"eigen", {0.128e-6}}}},
       {other, 1, {{"heed", {}, "wrong by 1"}, {"eigen", {1e-3}}}},
   };
-  EXPECT_EQ(heed::bench::report_text({"Here, today.", {"peer"}, mib}, limits, results),
+  EXPECT_EQ(heed::bench::report_text(
+                {"Here, today.", {{"peer", {}}, {"own", heed::bench::KvStorage{.bytes = 2}}}, mib},
+                limits, results),
             R"(Here, today.
 
 | limit | 1 thread | 2 threads |
@@ -87,12 +104,12 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
 | L3 read | 64.0 GB/s | 64.0 GB/s |
 | Eigen sgemm 1024^3 | 50.0 GFLOP/s | 100 GFLOP/s |
 
-1 thread / 2 threads, the best of several runs. `N x`: heed is N times as fast.
+1 thread / 2 threads, the best of several runs. `N x`: heed is N times as fast; `N%`: of the roofline.
 
-| case | heed, ms | GFLOP/s | roofline | Eigen | peer, ms |
-| --- | --- | --- | --- | --- | --- |
-| decode/a | 0.0005 / 0.0003 | 32.0 / 64.0 | 50% / 100% | 2.00 x / 0.500 x | 0.0020 (4.00 x) / - |
-| decode/b | wrong |  |  |  |  |
+| case | heed, ms | GFLOP/s | roofline | Eigen | peer, ms | own, ms |
+| --- | --- | --- | --- | --- | --- | --- |
+| decode/a | 0.0005 / 0.0003 | 32.0 / 64.0 | 50% / 100% | 2.00 x / 0.500 x | 0.0020 (4.00 x) / - | 0.0005 (1.00 x, 32%) / - |
+| decode/b | wrong |  |  |  |  |  |
 )");
 }
 
