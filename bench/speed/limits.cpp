@@ -75,15 +75,15 @@ std::optional<double> bf16_flops(Index num_threads) {
 std::optional<double> bf16_flops(Index) { return std::nullopt; }
 #endif
 
-/// Each thread reads its own share of `bytes`, `passes` times, in 4 streams.
-double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
+/// Each thread reads its own share of `bytes`, `passes` times, in so many streams.
+template <Index streams>
+double read_in_streams(Index num_threads, double bytes, int passes, int repeats) {
   const Index share = static_cast<Index>(bytes / sizeof(float)) / num_threads / 256 * 256;
   const auto memory = heed::detail::make_aligned<float>(share * num_threads);
   const AnyExecutor executor = make_executor(num_threads);
   executor.parallel_for(
       num_threads, [&](Index thread) { std::fill_n(memory.get() + thread * share, share, 1.0F); });
   const double seconds = fastest(num_threads, repeats, [&](Index thread) {
-    constexpr Index streams = 4;
     const float* const from = memory.get() + thread * share;
     const Index length = share / streams;
     simd::Packet<float> sum[streams];
@@ -96,6 +96,13 @@ double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
     sink = simd::sum_lanes(sum[0]);
   });
   return static_cast<double>(share * num_threads) * sizeof(float) * passes / seconds;
+}
+
+/// The most of what 1, 4 and 8 streams reach: which it is depends on the processor.
+double read_bytes(Index num_threads, double bytes, int passes, int repeats) {
+  return std::max({read_in_streams<1>(num_threads, bytes, passes, repeats),
+                   read_in_streams<4>(num_threads, bytes, passes, repeats),
+                   read_in_streams<8>(num_threads, bytes, passes, repeats)});
 }
 
 /// FLOP/s of multiply(a, b, c): a product of 1024 x 1024 floats.

@@ -76,6 +76,12 @@ struct Carry {
 /// Whether a tile asks memory for what comes next.
 enum class Fetch { nothing, ahead };
 
+/// A single row reads as fast as memory gives, in order, and the hardware's prefetcher keeps up:
+/// there a fetch for each line costs more than it brings, unless a line holds codes for many steps.
+template <int Rows, class Element>
+inline constexpr Fetch first_fetch = Rows > 1 || sizeof(Element) == 1 ? Fetch::ahead
+                                                                      : Fetch::nothing;
+
 /// The page's side of a product.
 template <class Element>
 struct Right {
@@ -153,7 +159,7 @@ void product_rows(RowsView<const Factor> left, const Right<Element>& right, Rows
           first_row + r);
     };
     // Once per strip: the other rows find it there.
-    tile(0, std::integral_constant<Fetch, Fetch::ahead>{});
+    tile(0, std::integral_constant<Fetch, first_fetch<Rows, Element>>{});
     if constexpr (Rows == max_tile_rows)  // fewer rows are one tile
       for (Index r = Rows; r < left.rows; r += Rows)
         tile(r, std::integral_constant<Fetch, Fetch::nothing>{});
@@ -191,8 +197,8 @@ void product(RowsView<const Factor> left, const Right<Element>& right, RowsView<
 /// \param right  [depth, cols], widened on the way unless left is of its type; cols is a multiple
 ///               of the vector width
 /// \param out    [rows, cols], overwritten
-/// \param ahead  what will be read after this: as much of it as is read here is fetched from memory
-///               on the way, from its start to its end. `right` itself if there is nothing.
+/// \param ahead  what will be read after this: as much of it as is read here may be fetched from
+///               memory on the way, from its start to its end. `right` itself if there is nothing.
 template <class T, class Element, class Factor = T>
 void product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
              const Element* ahead) {
