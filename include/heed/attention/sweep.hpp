@@ -147,15 +147,17 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
   }
   for (Index r = rows.begin; r < rows.end; ++r)
     either_way(r, [&](VectorRange range, std::uint64_t) {
-      exponentiate(scratch.scores + r * page_size, range, scratch.partial.state[r],
-                   [&view, to = scratch.probs + r * page_size](Index key, simd::Packet<T> probs) {
-                     if constexpr (has_scales<Element>)
-                       probs = simd::mul(probs, simd::load_as<T>(view.value_scales + key));
-                     if constexpr (IsNative<Source>)
-                       simd::store_rounded(to + key, probs);
-                     else
-                       simd::store(to + key, probs);
-                   });
+      const T* const row = scratch.scores + r * page_size;
+      Factor* const to = scratch.probs + r * page_size;
+      const auto keep = [&](Index key, simd::Packet<T> probs) {
+        if constexpr (has_scales<Element>)
+          probs = simd::mul(probs, simd::load_as<T>(view.value_scales + key));
+        if constexpr (IsNative<Source>)
+          simd::store_rounded(to + key, probs);
+        else
+          simd::store(to + key, probs);
+      };
+      exponentiate(row, range, scratch.partial.state[r], keep);
     });
 
   if (seen.edge() && page.values == Values::some_not_finite)
