@@ -134,7 +134,7 @@ inline std::string report_text(const ReportHead& head, const std::map<Index, Lim
   for (const auto& [num_threads, unused] : limits)
     threads.append(threads.empty() ? "" : " / ").append(detail::threads_text(num_threads));
   std::string text = head.machine + "\n\n" + detail::limits_table(limits) + "\n" + threads +
-                     ", the best of several runs. `N x`: heed is N times as fast; " +
+                     ", the best of several runs.\n`N x`: heed is N times as fast; " +
                      "`N%`: of the roofline.\n";
   if (results.empty()) return text;
   std::vector<std::string> columns{"case", "heed, ms", "GFLOP/s", "roofline", "Eigen"};

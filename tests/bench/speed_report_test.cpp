@@ -104,11 +104,13 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
 | L3 read | 64.0 GB/s | 64.0 GB/s |
 | Eigen sgemm 1024^3 | 50.0 GFLOP/s | 100 GFLOP/s |
 
-1 thread / 2 threads, the best of several runs. `N x`: heed is N times as fast; `N%`: of the roofline.
+1 thread / 2 threads, the best of several runs.
+`N x`: heed is N times as fast; `N%`: of the roofline.
 
 | case | heed, ms | GFLOP/s | roofline | Eigen | peer, ms | own, ms |
 | --- | --- | --- | --- | --- | --- | --- |
-| decode/a | 0.0005 / 0.0003 | 32.0 / 64.0 | 50% / 100% | 2.00 x / 0.500 x | 0.0020 (4.00 x) / - | 0.0005 (1.00 x, 32%) / - |
+| decode/a | 0.0005 / 0.0003 | 32.0 / 64.0 | 50% / 100% | 2.00 x / 0.500 x |)"
+            R"( 0.0020 (4.00 x) / - | 0.0005 (1.00 x, 32%) / - |
 | decode/b | wrong |  |  |  |  |  |
 )");
 }
