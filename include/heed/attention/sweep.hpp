@@ -109,8 +109,8 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
           row[i] = (bits & bit) != 0 ? page.values + (key + i) * page.value_stride + c : zeros;
           bits &= ~bit;
         }
-        sum = Step::mul_add(Step::factor(scratch.probs + r * page_size + key), Step::columns(row),
-                            sum);
+        sum = Step::mul_add(Step::factor(scratch.probs + r * page_size + key),
+                            Step::columns(row, 0), sum);
       }
       simd::store(to, sum);
     }

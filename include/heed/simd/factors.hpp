@@ -22,10 +22,10 @@ struct DepthStep {
   static constexpr int registers = 2;  ///< beside sums and columns
   using Operand = Packet<T>;
 
-  /// lanes<T> columns of the step's rows.
+  /// lanes<T> columns of the step's rows, from `first` on.
   template <class Element>
-  static Operand columns(const Element* const (&row)[rows]) {
-    return load_as<T>(row[0]);
+  static Operand columns(const Element* const (&row)[rows], Index first) {
+    return load_as<T>(row[0] + first);
   }
   /// The step's factors, one for each of its rows, in all lanes.
   static Operand factor(const Factor* factors) { return broadcast(*factors); }
@@ -56,17 +56,17 @@ struct DepthStep<float, bf16> {
   static constexpr int registers = 3;
   using Operand = __m512bh;
 
-  static Operand columns(const bf16* const (&row)[rows]) {
+  static Operand columns(const bf16* const (&row)[rows], Index first) {
     alignas(64) static constexpr std::uint16_t in_turns[32] = {
         0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
         8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-    return reinterpret_cast<Operand>(
-        _mm512_permutex2var_epi16(half(row[0]), _mm512_load_si512(in_turns), half(row[1])));
+    return reinterpret_cast<Operand>(_mm512_permutex2var_epi16(
+        half(row[0] + first), _mm512_load_si512(in_turns), half(row[1] + first)));
   }
   /// A code has at most 7 bits and a sign: bf16, the upper half of a float, holds it.
-  static Operand columns(const int8* const (&row)[rows]) {
-    const __m512i even = _mm512_castps_si512(widen(row[0])),
-                  odd = _mm512_castps_si512(widen(row[1]));
+  static Operand columns(const int8* const (&row)[rows], Index first) {
+    const __m512i even = _mm512_castps_si512(widen(row[0] + first)),
+                  odd = _mm512_castps_si512(widen(row[1] + first));
     return reinterpret_cast<Operand>(_mm512_or_si512(_mm512_srli_epi32(even, 16), odd));
   }
   static Operand factor(const bf16* factors) {

@@ -76,8 +76,9 @@ struct Carry {
 /// Whether a tile asks memory for what comes next.
 enum class Fetch { nothing, ahead };
 
-/// A single row reads as fast as memory gives, in order, and the hardware's prefetcher keeps up:
-/// there a fetch for each line costs more than it brings, unless a line holds codes for many steps.
+/// A single row reads in order, as fast as memory gives, and the hardware's prefetcher keeps up:
+/// there a fetch for each line costs more than it brings. But codes of 8 bits gain from it
+/// (docs/tried-and-dropped.md).
 template <int Rows, class Element>
 inline constexpr Fetch first_fetch = Rows > 1 || sizeof(Element) == 1 ? Fetch::ahead
                                                                       : Fetch::nothing;
@@ -95,10 +96,12 @@ struct Right {
   }
 };
 
-/// One tile at the top left of the operands. \param first_row  of the tile, in the whole result
+/// One tile at the top left of the operands. Never inlined: beside other tiles g++ runs out of
+/// registers for the rows' pointers, which costs 10% on 16 tokens.
+/// \param first_row  of the tile, in the whole result
 template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Factor, class Start>
-void product_tile(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
-                  const Start& start, Index first_row) {
+[[gnu::noinline]] void product_tile(RowsView<const Factor> left, Right<Element> right,
+                                    RowsView<T> out, const Start& start, Index first_row) {
   constexpr Index n = lanes<T>;
   using Step = DepthStep<T, Factor>;
   Packet<T> sum[Rows][Vectors];
@@ -106,28 +109,26 @@ void product_tile(RowsView<const Factor> left, const Right<Element>& right, Rows
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) sum[r][v] = start.start(out.row(r) + v * n, first_row + r);
-  const RowsView<const Element> page = right.rows;
-  const auto present = static_cast<std::size_t>(page.rows - right.first);
-  const Element* at = page.data;
-  for (Index k = 0; k < left.cols; k += Step::rows, at += Step::rows * page.stride) {
+  const auto [page, first, ahead] = right;
+  const auto present = static_cast<std::size_t>(page.rows - first);
+  for (Index k = 0; k < left.cols; k += Step::rows) {
+    const Element* const at = page.data + k * page.stride;
     const Element* row[Step::rows];
     if constexpr (Step::rows == 1) {
       row[0] = at;
     } else {
       static const Element zeros[Vectors * n]{};  // for a row that is not there
       for (Index i = 0; i < Step::rows; ++i)
-        row[i] =
-            static_cast<std::size_t>(k + i - right.first) < present ? at + i * page.stride : zeros;
+        row[i] = static_cast<std::size_t>(k + i - first) < present ? at + i * page.stride : zeros;
     }
     typename Step::Operand column[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      column[v] = Step::columns(row);
+      column[v] = Step::columns(row, v * n);
       if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
-      for (const Element*& next : row) next += n;
     }
     if constexpr (fetch == Fetch::ahead)
-      prefetch<Step::rows * Vectors * n>(right.ahead + k * (Vectors * n));
+      prefetch<Step::rows * Vectors * n>(ahead + k * (Vectors * n));
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const auto factor = Step::factor(left.row(r) + k);
