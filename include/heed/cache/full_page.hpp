@@ -6,12 +6,13 @@
 #include "heed/cache/codec.hpp"
 #include "heed/cache/page.hpp"
 #include "heed/cache/page_parts.hpp"
+#include "heed/cache/page_place.hpp"
 #include "heed/simd/packet.hpp"
 #include "heed/simd/transpose.hpp"
 
 namespace heed::detail {
 
-/// Of each head, one after another:
+/// Of each head:
 ///
 ///     keys          [head_dim, page_size]
 ///     values        [page_size, head_dim_v padded]
@@ -40,8 +41,8 @@ class FullPage {
   }
 
   const Entry& entry() const noexcept { return entry_; }
-  /// Bytes of a page, all heads.
-  Index page_bytes() const noexcept { return entry_.num_kv_heads * head_bytes_; }
+  /// Bytes of a head's part of a page.
+  Index head_bytes() const noexcept { return head_bytes_; }
   /// Bytes that one token adds, without padding; of what a page has once, its 64th part.
   Index token_bytes() const noexcept {
     const Index key = (entry_.head_dim * element_bits<Stored> + 7) / 8;
@@ -56,8 +57,8 @@ class FullPage {
     return is_packed ? page_size * (entry_.head_dim + width_v()) : 0;
   }
 
-  PageView<Element> view(const std::byte* page, Index kv_head, Element* scratch) const noexcept {
-    const std::byte* const head = page + kv_head * head_bytes_;
+  PageView<Element> view(PagePlace page, Index kv_head, Element* scratch) const noexcept {
+    const std::byte* const head = page.head(kv_head);
     PageView<Element> view{.keys = reinterpret_cast<const Element*>(head + keys_),
                            .key_stride = page_size,
                            .values = reinterpret_cast<const Element*>(head + values_),
@@ -80,11 +81,11 @@ class FullPage {
   }
 
   /// Writes tokens of a head from `slot` on: key [count, head_dim], value [count, head_dim_v].
-  void write(std::byte* page, Index kv_head, Index slot, RowsView<const T> key,
+  void write(PagePlace page, Index kv_head, Index slot, RowsView<const T> key,
              RowsView<const T> value) const
     requires(!keys_per_channel<Stored>)
   {
-    std::byte* const head = page + kv_head * head_bytes_;
+    std::byte* const head = page.head(kv_head);
     auto* const keys = reinterpret_cast<Element*>(head + keys_) + slot;
     if constexpr (std::is_same_v<Element, T>) simd::transpose(key, keys, page_size);
     for (Index r = 0; r < key.rows; ++r) {
@@ -105,10 +106,10 @@ class FullPage {
   }
 
   /// Writes a head of a whole page, which was collected in float.
-  void write_page(std::byte* page, Index kv_head, const PageView<T>& whole) const
+  void write_page(PagePlace page, Index kv_head, const PageView<T>& whole) const
     requires keys_per_channel<Stored>
   {
-    std::byte* const head = page + kv_head * head_bytes_;
+    std::byte* const head = page.head(kv_head);
     for (Index c = 0; c < entry_.head_dim; ++c) {
       const T* const channel = whole.keys + c * whole.key_stride;
       const auto [least, largest] = std::minmax_element(channel, channel + page_size);
@@ -124,8 +125,8 @@ class FullPage {
       write_value(head, token, whole.values + token * whole.value_stride);
   }
 
-  T key(const std::byte* page, Index kv_head, Index slot, Index c) const noexcept {
-    const std::byte* const head = page + kv_head * head_bytes_;
+  T key(PagePlace page, Index kv_head, Index slot, Index c) const noexcept {
+    const std::byte* const head = page.head(kv_head);
     const std::byte* const row = head + keys_ + c * key_row_bytes;
     if constexpr (keys_per_channel<Stored>)
       return read_code<Unchannelled>(row, page_size, slot) *
@@ -136,8 +137,8 @@ class FullPage {
     else
       return static_cast<T>(*key_place(page, kv_head, slot, c));
   }
-  T value(const std::byte* page, Index kv_head, Index slot, Index c) const noexcept {
-    const std::byte* const head = page + kv_head * head_bytes_;
+  T value(PagePlace page, Index kv_head, Index slot, Index c) const noexcept {
+    const std::byte* const head = page.head(kv_head);
     const std::byte* const row = head + values_ + slot * value_row_bytes();
     if constexpr (has_scales<Stored>)
       return read_code<Unchannelled>(row, width_v(), c) * floats(head + value_scales_)[slot];
@@ -145,17 +146,15 @@ class FullPage {
       return static_cast<T>(*value_place(page, kv_head, slot, c));
   }
   /// Where an element lies that is stored as it is.
-  template <class Byte>
-  auto* key_place(Byte* page, Index kv_head, Index slot, Index c) const noexcept
+  auto* key_place(PagePlace page, Index kv_head, Index slot, Index c) const noexcept
     requires(!has_scales<Stored>)
   {
-    return elements(page + kv_head * head_bytes_ + keys_) + c * page_size + slot;
+    return elements(page.head(kv_head) + keys_) + c * page_size + slot;
   }
-  template <class Byte>
-  auto* value_place(Byte* page, Index kv_head, Index slot, Index c) const noexcept
+  auto* value_place(PagePlace page, Index kv_head, Index slot, Index c) const noexcept
     requires(!has_scales<Stored>)
   {
-    return elements(page + kv_head * head_bytes_ + values_) + slot * width_v() + c;
+    return elements(page.head(kv_head) + values_) + slot * width_v() + c;
   }
 
  private:

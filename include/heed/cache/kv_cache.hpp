@@ -141,7 +141,7 @@ class KvCache {
     if (table_.store() == nullptr) return 0;
     const Index pages =
         table_.placement() == Placement::own ? table_.store()->num_pages() : table_.held_pages();
-    return static_cast<std::size_t>(pages * layout_.page_bytes() + staging_.bytes());
+    return static_cast<std::size_t>(pages * table_.store()->page_bytes() + staging_.bytes());
   }
   /// Bytes of what says which pages these are: 4 a page of the capacity, and 8 more for memory of
   /// its own.
@@ -161,7 +161,7 @@ class KvCache {
          [&](Index page, Index slot, Index c) {
            if constexpr (has_open_page)
              if (page == open_page_index()) return staging_.open_page().key(kv_head, slot, c);
-           return layout_.key(table_.data(page), kv_head, slot, c);
+           return layout_.key(table_.place(page), kv_head, slot, c);
          });
   }
   /// Likewise the values. \param out  [seqlen, head_dim_v], overwritten
@@ -172,7 +172,7 @@ class KvCache {
          head_dim_v(), [&](Index page, Index slot, Index c) {
            if constexpr (has_open_page)
              if (page == open_page_index()) return staging_.open_page().value(kv_head, slot, c);
-           return layout_.value(table_.data(page), kv_head, slot, c);
+           return layout_.value(table_.place(page), kv_head, slot, c);
          });
   }
   /// Likewise the latents. \param c_kv  [seqlen, latent_dim]; \param k_rope  [seqlen, rope_dim]
@@ -183,10 +183,11 @@ class KvCache {
                           {k_rope.rows, k_rope.cols}, {seqlen(), entry().rope_dim});
     read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, c_kv, entry().latent_dim,
          entry().latent_dim, [&](Index page, Index slot, Index c) {
-           return layout_.latent(table_.data(page), slot, c);
+           return layout_.latent(table_.place(page), slot, c);
          });
-    read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, k_rope, entry().rope_dim, 0,
-         [&](Index page, Index slot, Index c) { return layout_.rope(table_.data(page), slot, c); });
+    read(
+        "KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, k_rope, entry().rope_dim, 0,
+        [&](Index page, Index slot, Index c) { return layout_.rope(table_.place(page), slot, c); });
   }
 
   // A source of pages (cache/page.hpp).
@@ -207,9 +208,9 @@ class KvCache {
   }
   Index page_scratch() const noexcept { return layout_.page_scratch(); }
   PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
-    return layout_.view(table_.data(page), kv_head, scratch);
+    return layout_.view(table_.place(page), kv_head, scratch);
   }
-  const void* place(Index page) const noexcept { return table_.data(page); }
+  const void* place(Index page) const noexcept { return table_.place(page).first; }
   /// Of keys that have scales per channel: the page that is being filled, or the next one.
   Index open_page_index() const noexcept
     requires has_open_page
@@ -230,10 +231,9 @@ class KvCache {
       : layout_(layout), table_(std::move(table)), staging_(layout.entry()) {}
   /// With memory of its own.
   KvCache(const Layout& layout, Index capacity, const std::optional<CacheWindow>& window)
-      : KvCache(layout,
-                detail::PageTable(std::make_shared<detail::PageStore>(
-                                      detail::PageTable::page_count(capacity), layout.page_bytes()),
-                                  Placement::own, capacity, window)) {}
+      : KvCache(layout, detail::PageTable(
+                            detail::make_store(layout, detail::PageTable::page_count(capacity)),
+                            Placement::own, capacity, window)) {}
 
   static const Entry& checked(const Entry& entry, Index capacity,
                               const std::optional<CacheWindow>& window) {
@@ -253,13 +253,14 @@ class KvCache {
     for (Index done = 0; done < first.rows;) {
       const Index index = (begin + done) / page_size, slot = (begin + done) % page_size;
       const Index count = std::min(page_size - slot, first.rows - done);
-      std::byte* const page = table_.data(index);
+      const detail::PagePlace page = table_.place(index);
       // Whole pages are read, so one that is begun starts as zeros; who writes it also touches it
       // first.
-      if (slot == 0) std::fill_n(page, layout_.page_bytes(), std::byte{0});
-      for (Index head = 0; head < num_kv_heads(); ++head)
+      for (Index head = 0; head < num_kv_heads(); ++head) {
+        if (slot == 0) std::fill_n(page.head(head), layout_.head_bytes(), std::byte{0});
         staging_.write(layout_, page, head, slot, first.head(head).middle_rows(done, count),
                        second.head(head).middle_rows(done, count));
+      }
       if (slot + count == page_size) staging_.filled(index, begin / page_size);
       done += count;
     }
@@ -268,7 +269,7 @@ class KvCache {
   void reopen() {
     const Index index = seqlen() / page_size, tokens = seqlen() % page_size;
     if (tokens > 0)
-      staging_.reopen(layout_, table_.data(index), index, tokens);
+      staging_.reopen(layout_, table_.place(index), index, tokens);
     else
       staging_.forget();
   }

@@ -62,7 +62,8 @@ constexpr std::string_view element_name() {
   if constexpr (std::is_same_v<Unwrapped<Element>, int8> && !is_rotated<Element>) return "int8";
   if constexpr (std::is_same_v<Element, int4>) return "int4";
   if constexpr (std::is_same_v<Element, PerChannel<int8>>) return "int8_per_channel";
-  if constexpr (std::is_same_v<Element, Rotated<int8>>) return "rotated_int8";
+  if constexpr (std::is_same_v<Unwrapped<Element>, int8> && is_rotated<Element>)
+    return "rotated_int8";
   if constexpr (std::is_same_v<Element, Rotated<int4>>) return "rotated_int4";
   if constexpr (std::is_same_v<Element, Rotated<PerChannel<int8>>>)
     return "rotated_int8_per_channel";
@@ -89,7 +90,7 @@ class KvFile<KvCache<Entry, Element>> {
     static_assert(!element_name<Element>().empty(),
                   "heed: this element has no name in cache files; give it one in element_name.");
     KvFileShape shape{.fields = {},
-                      .page_bytes = cache.layout_.page_bytes(),
+                      .page_bytes = cache.table_.store()->page_bytes(),
                       .open_page_bytes = std::ssize(open_page(cache))};
     const auto add = [&shape](std::string_view name, Index size) {
       shape.fields.push_back({name, std::to_string(size)});
@@ -118,12 +119,8 @@ inline void save_table(const PageTable& table, std::span<const std::byte> open_p
                        const KvFileShape& shape, std::ostream& to) {
   KvFileState state{.table = table.state(), .checksum = 0};
   open_page = open_page.first(static_cast<std::size_t>(shape.open_bytes(state.table)));
-  const auto page = [&](Index at) {
-    return std::span<const std::byte>(table.held_data(at),
-                                      static_cast<std::size_t>(shape.page_bytes));
-  };
   Crc64 checksum = header_checksum(shape, state.table);
-  for (Index at = 0; at < table.held_pages(); ++at) checksum.add(page(at));
+  table.for_each_part([&](std::span<const std::byte> part) { checksum.add(part); });
   checksum.add(open_page);
   state.checksum = checksum.value();
 
@@ -132,7 +129,7 @@ inline void save_table(const PageTable& table, std::span<const std::byte> open_p
     to.write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
   };
   write(std::as_bytes(std::span(header)));
-  for (Index at = 0; at < table.held_pages(); ++at) write(page(at));
+  table.for_each_part(write);
   write(open_page);
   if (!to.flush())
     throw FileError("heed::save: the stream did not take the file's " +

@@ -6,6 +6,7 @@
 #include "heed/cache/codec.hpp"
 #include "heed/cache/page.hpp"
 #include "heed/cache/page_parts.hpp"
+#include "heed/cache/page_place.hpp"
 #include "heed/simd/packet.hpp"
 
 namespace heed::detail {
@@ -37,11 +38,11 @@ class LatentPage {
       rope_ = parts.take(page_size * rope_width() * Index{sizeof(bf16)});
       scales_ = parts.take(page_size * Index{sizeof(float)});
     }
-    page_bytes_ = parts.bytes();
+    head_bytes_ = parts.bytes();
   }
 
   const Entry& entry() const noexcept { return entry_; }
-  Index page_bytes() const noexcept { return page_bytes_; }
+  Index head_bytes() const noexcept { return head_bytes_; }
   /// Bytes that one token adds, without padding.
   Index token_bytes() const noexcept {
     const Index row = has_scales<Stored> ? entry_.latent_dim : entry_.latent_dim + entry_.rope_dim;
@@ -52,7 +53,8 @@ class LatentPage {
   /// Elements that `view` unpacks to.
   Index page_scratch() const noexcept { return is_packed ? page_size * row_width() : 0; }
 
-  PageView<Element> view(const std::byte* page, Index, Element* scratch) const noexcept {
+  PageView<Element> view(PagePlace place, Index, Element* scratch) const noexcept {
+    const std::byte* const page = place.head(0);
     const auto* rows = reinterpret_cast<const Element*>(page + rows_);
     if constexpr (is_packed) {
       simd::unpack_codes(reinterpret_cast<const std::uint8_t*>(page + rows_), page_size,
@@ -70,8 +72,9 @@ class LatentPage {
   }
 
   /// Writes tokens from `slot` on: c_kv [count, latent_dim], k_rope [count, rope_dim].
-  void write(std::byte* page, Index, Index slot, RowsView<const T> c_kv,
+  void write(PagePlace place, Index, Index slot, RowsView<const T> c_kv,
              RowsView<const T> k_rope) const {
+    std::byte* const page = place.head(0);
     for (Index r = 0; r < c_kv.rows; ++r) {
       std::byte* const row = row_at(page, slot + r);
       if constexpr (has_scales<Stored>) {
@@ -89,7 +92,8 @@ class LatentPage {
   }
 
   /// Column c of c_kv.
-  T latent(const std::byte* page, Index slot, Index c) const noexcept {
+  T latent(PagePlace place, Index slot, Index c) const noexcept {
+    const std::byte* const page = place.head(0);
     if constexpr (has_scales<Stored>)
       return read_code<Stored>(row_at(page, slot), row_width(), c) *
              reinterpret_cast<const float*>(page + scales_)[slot];
@@ -97,11 +101,12 @@ class LatentPage {
       return static_cast<T>(reinterpret_cast<const Element*>(row_at(page, slot))[c]);
   }
   /// Column c of k_rope.
-  T rope(const std::byte* page, Index slot, Index c) const noexcept {
+  T rope(PagePlace place, Index slot, Index c) const noexcept {
     if constexpr (has_scales<Stored>)
-      return static_cast<T>(reinterpret_cast<const bf16*>(page + rope_)[slot * rope_width() + c]);
+      return static_cast<T>(
+          reinterpret_cast<const bf16*>(place.head(0) + rope_)[slot * rope_width() + c]);
     else
-      return latent(page, slot, entry_.latent_dim + c);
+      return latent(place, slot, entry_.latent_dim + c);
   }
 
  private:
@@ -119,7 +124,7 @@ class LatentPage {
 
   Entry entry_;
   Index rows_, rope_ = 0, scales_ = 0;  // bytes into the page
-  Index page_bytes_;
+  Index head_bytes_;
 };
 
 }  // namespace heed::detail

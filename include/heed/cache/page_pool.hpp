@@ -30,7 +30,7 @@ class PagePool {
   explicit PagePool(Index num_pages, Entry entry = {}) : layout_(entry) {
     entry.check("PagePool");
     detail::require(num_pages >= 0, "PagePool", "num_pages must not be negative");
-    store_ = std::make_shared<detail::PageStore>(num_pages, layout_.page_bytes());
+    store_ = detail::make_store(layout_, num_pages);
   }
 
   Index num_pages() const noexcept { return store_->num_pages(); }

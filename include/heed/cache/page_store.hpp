@@ -13,6 +13,7 @@
 
 #include "heed/base/aligned_array.hpp"
 #include "heed/base/error.hpp"
+#include "heed/cache/page_place.hpp"
 
 namespace heed::detail {
 
@@ -21,18 +22,26 @@ using PageId = std::int32_t;
 
 /// Pages of one size in one block of memory. A page may have several holders; it is free again when
 /// the last has given it back. Threads may share a store; the content of a page is its holders'.
+///
+/// A head's parts of all pages lie side by side, since attention reads a head at a time: in one
+/// piece as long as pages were taken in order, which is as fast as memory gives
+/// (docs/decisions.md).
 class PageStore {
  public:
-  PageStore(Index num_pages, Index page_bytes)
-      : memory_(make_aligned<std::byte>(num_pages * page_bytes)), page_bytes_(page_bytes),
-        holders_(static_cast<std::size_t>(num_pages), 0) {
+  PageStore(Index num_pages, Index num_heads, Index head_bytes)
+      : memory_(make_aligned<std::byte>(num_pages * num_heads * head_bytes)), num_heads_(num_heads),
+        head_bytes_(head_bytes), holders_(static_cast<std::size_t>(num_pages), 0) {
     free_.reserve(holders_.size());
   }
   PageStore(const PageStore&) = delete;
   PageStore& operator=(const PageStore&) = delete;
 
-  std::byte* data(PageId page) const noexcept { return memory_.get() + Index{page} * page_bytes_; }
-  Index page_bytes() const noexcept { return page_bytes_; }
+  PagePlace place(PageId page) const noexcept {
+    return {memory_.get() + Index{page} * head_bytes_, num_pages() * head_bytes_};
+  }
+  Index num_heads() const noexcept { return num_heads_; }
+  Index head_bytes() const noexcept { return head_bytes_; }
+  Index page_bytes() const noexcept { return num_heads_ * head_bytes_; }
   Index num_pages() const noexcept { return std::ssize(holders_); }
   Index free_pages() const {
     const std::lock_guard lock(mutex_);
@@ -83,7 +92,7 @@ class PageStore {
   Index available() const noexcept { return std::ssize(free_) + num_pages() - first_unused_; }
 
   AlignedArray<std::byte> memory_;
-  Index page_bytes_;
+  Index num_heads_, head_bytes_;
   mutable std::mutex mutex_;
   std::vector<std::int32_t> holders_;  // of each page
   std::vector<PageId> free_;           // used before and given back

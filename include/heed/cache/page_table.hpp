@@ -71,13 +71,18 @@ class PageTable {
     return pages_.capacity() * sizeof(PageId) + lists;
   }
 
-  /// The memory of the `at`th of the pages held.
-  std::byte* held_data(Index at) const noexcept {
-    return store_->data(pages_[static_cast<std::size_t>(at)]);
+  /// Where page `page` of the sequence lies, which is held.
+  PagePlace place(Index page) const noexcept {
+    return store_->place(
+        pages_[static_cast<std::size_t>(page < sink_pages_ ? page : page - released_)]);
   }
-  /// The memory of page `page` of the sequence, which is held.
-  std::byte* data(Index page) const noexcept {
-    return held_data(page < sink_pages_ ? page : page - released_);
+  /// Calls f(bytes) for each head's part of each page held, in the sequence's order.
+  template <class F>
+  void for_each_part(const F& f) const {
+    for (const PageId page : pages_)
+      for (Index head = 0; head < store_->num_heads(); ++head)
+        f(std::span(store_->place(page).head(head),
+                    static_cast<std::size_t>(store_->head_bytes())));
   }
 
   /// Throws CapacityError unless `count` more tokens fit.
@@ -117,7 +122,7 @@ class PageTable {
     if (copy) {
       const PageId shared = std::exchange(pages_[held - 1], pages_.back());
       pages_.pop_back();
-      std::copy_n(store_->data(shared), store_->page_bytes(), store_->data(pages_[held - 1]));
+      copy_page(*store_, shared, *store_, pages_[held - 1]);
       store_->give_back({&shared, 1});
     }
     if (behind > 0) {
@@ -162,11 +167,12 @@ class PageTable {
       copy.pages_.assign(pages_.begin(), pages_.end());
       return copy;
     }
-    copy.store_ = std::make_shared<PageStore>(store_->num_pages(), store_->page_bytes());
+    copy.store_ =
+        std::make_shared<PageStore>(store_->num_pages(), store_->num_heads(), store_->head_bytes());
     copy.pages_.resize(pages_.size());
     copy.store_->exchange({}, copy.pages_);
     for (std::size_t i = 0; i < pages_.size(); ++i)
-      std::copy_n(store_->data(pages_[i]), store_->page_bytes(), copy.store_->data(copy.pages_[i]));
+      copy_page(*store_, pages_[i], *copy.store_, copy.pages_[i]);
     return copy;
   }
 
@@ -222,9 +228,10 @@ class PageTable {
     seqlen_ = state.seqlen, released_ = state.released_pages, dropped_ = {};
     if (window_ && state.dropped_tokens > 0)
       dropped_ = {window_->num_sink_tokens, window_->num_sink_tokens + state.dropped_tokens};
-    const Index bytes = store_->page_bytes();
-    for (Index at = 0; at < held_pages(); ++at)
-      std::copy_n(content + at * bytes, bytes, held_data(at));
+    for_each_part([&content](std::span<std::byte> part) {
+      std::copy_n(content, part.size(), part.data());
+      content += part.size();
+    });
   }
 
  private:
@@ -241,6 +248,10 @@ class PageTable {
     if (!window_) return;
     const Index sinks = window_->num_sink_tokens;
     dropped_ = {sinks, std::max(sinks, position - window_->window_left)};
+  }
+  static void copy_page(const PageStore& from, PageId page, const PageStore& to, PageId copy) {
+    for (Index head = 0; head < from.num_heads(); ++head)
+      std::copy_n(from.place(page).head(head), from.head_bytes(), to.place(copy).head(head));
   }
   void keep_pages(Index count) noexcept {
     const auto kept = static_cast<std::size_t>(count);

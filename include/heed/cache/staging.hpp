@@ -62,36 +62,36 @@ class OpenPage {
     memory_ = make_aligned<std::byte>(bytes());
     std::fill_n(memory_.get(), bytes(), std::byte{0});
   }
-  Index bytes() const noexcept { return 2 * layout_.page_bytes(); }
+  Index bytes() const noexcept { return 2 * page_bytes(); }
   void copy(const OpenPage& other) noexcept {
     std::copy_n(other.memory_.get(), bytes(), memory_.get());
     half_ = other.half_, kept_ = other.kept_;
   }
   PageView<float> view(Index kv_head) const noexcept {
-    return layout_.view(page(), kv_head, nullptr);
+    return layout_.view(place(), kv_head, nullptr);
   }
   float key(Index kv_head, Index slot, Index c) const noexcept {
-    return layout_.key(page(), kv_head, slot, c);
+    return layout_.key(place(), kv_head, slot, c);
   }
   float value(Index kv_head, Index slot, Index c) const noexcept {
-    return layout_.value(page(), kv_head, slot, c);
+    return layout_.value(place(), kv_head, slot, c);
   }
 
   void write(Index kv_head, Index slot, RowsView<const float> key, RowsView<const float> value) {
-    layout_.write(page(), kv_head, slot, key, value);
+    layout_.write(place(), kv_head, slot, key, value);
   }
-  void clear() noexcept { std::fill_n(page(), layout_.page_bytes(), std::byte{0}); }
+  void clear() noexcept { std::ranges::fill(whole(), std::byte{0}); }
   /// The page is whole and was stored as page `index`.
   void keep(Index index) noexcept { half_ = 1 - half_, kept_ = index; }
   /// The page that is being filled, as it lies there.
   std::span<std::byte> whole() const noexcept {
-    return {page(), static_cast<std::size_t>(layout_.page_bytes())};
+    return {place().first, static_cast<std::size_t>(page_bytes())};
   }
   /// No page that comes after is the one that was filled last.
   void forget() noexcept { kept_ = -1; }
   /// Goes on filling page `index`, which holds `tokens`. \param stored  the page as it was stored
   template <class Layout>
-  void reopen(Index index, Index tokens, const Layout& layout, const std::byte* stored) {
+  void reopen(Index index, Index tokens, const Layout& layout, PagePlace stored) {
     if (index == kept_) {
       half_ = 1 - half_;
     } else {
@@ -99,16 +99,19 @@ class OpenPage {
       for (Index head = 0; head < entry.num_kv_heads; ++head)
         for (Index token = 0; token < tokens; ++token) {
           for (Index c = 0; c < entry.head_dim; ++c)
-            *layout_.key_place(page(), head, token, c) = layout.key(stored, head, token, c);
+            *layout_.key_place(place(), head, token, c) = layout.key(stored, head, token, c);
           for (Index c = 0; c < entry.head_dim_v; ++c)
-            *layout_.value_place(page(), head, token, c) = layout.value(stored, head, token, c);
+            *layout_.value_place(place(), head, token, c) = layout.value(stored, head, token, c);
         }
     }
     forget();
   }
 
  private:
-  std::byte* page() const noexcept { return memory_.get() + half_ * layout_.page_bytes(); }
+  Index page_bytes() const noexcept { return layout_.entry().num_kv_heads * layout_.head_bytes(); }
+  PagePlace place() const noexcept {
+    return {memory_.get() + half_ * page_bytes(), layout_.head_bytes()};
+  }
 
   FullPage<Entry, float> layout_;
   AlignedArray<std::byte> memory_;  // of two pages
@@ -155,7 +158,7 @@ class Staging {
       require_finite("KvCache::append", argument, heads, 1);
   }
   /// Writes tokens of a head from `slot` on: key and value, or c_kv and k_rope.
-  void write(const Layout& layout, std::byte* page, Index kv_head, Index slot,
+  void write(const Layout& layout, PagePlace page, Index kv_head, Index slot,
              RowsView<const T> first, RowsView<const T> second) {
     if constexpr (is_rotated<Stored>)
       first = rotated_.first(first), second = rotated_.second(second);
@@ -182,7 +185,7 @@ class Staging {
     if constexpr (has_open_page) open_.forget();
   }
   /// Goes on filling page `index`, which holds `tokens`.
-  void reopen(const Layout& layout, const std::byte* page, Index index, Index tokens) {
+  void reopen(const Layout& layout, PagePlace page, Index index, Index tokens) {
     if constexpr (has_open_page) open_.reopen(index, tokens, layout, page);
   }
 
