@@ -145,5 +145,36 @@ TYPED_TEST(PlacedBytes, AreWhatIsReportedAndWhatTheFormulasSay) {
   expect_all(padded_latent);
 }
 
+// A window that keeps the sequence's first tokens too: their page comes on top.
+TYPED_TEST(PlacedBytes, OfAWindowWithSinksArePagesToo) {
+  constexpr Index capacity_pages = 6, tokens = 1000;
+  constexpr CacheWindow window{.num_sink_tokens = 3, .window_left = 128};
+  ASSERT_EQ(window.capacity(page_size), capacity_pages * page_size);
+  const auto expect_in_both = [&](const auto& entry) {
+    using Entry = std::remove_cvref_t<decltype(entry)>;
+    if constexpr (can_store<Entry, TypeParam>) {
+      using Cache = KvCache<Entry, TypeParam>;
+      PagePool<Entry, TypeParam> pool(capacity_pages, entry);
+      const auto expect_held = [&](Cache cache, Placement placement) {
+        for (Index token = 0; token < tokens; token += page_size)
+          append_zeros(cache, std::min(page_size, tokens - token));
+        // The last append began at 960, whose first token saw back to 832: 3 pages, one before
+        // them, and that of the sinks. Own memory is for all of the capacity.
+        const Index pages = placement == Placement::own ? capacity_pages : 5;
+        const Expected expected =
+            expected_bytes<TypeParam>(entry, pages, capacity_pages, placement);
+        EXPECT_EQ(static_cast<Index>(cache.bytes()),
+                  expected.pages + expected.open_pages + expected.rotated_rows);
+        EXPECT_EQ(static_cast<Index>(cache.table_bytes()), expected.table);
+      };
+      expect_held(Cache(capacity_pages * page_size, entry, window), Placement::own);
+      expect_held(Cache(pool, capacity_pages * page_size, window), Placement::pool);
+      EXPECT_EQ(pool.free_pages(), capacity_pages);
+    }
+  };
+  expect_in_both(full);
+  expect_in_both(latent);
+}
+
 }  // namespace
 }  // namespace heed::bench

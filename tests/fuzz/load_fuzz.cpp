@@ -8,12 +8,15 @@
 ///     load_fuzz --seeds=DIRECTORY    writes files to start from
 ///     load_fuzz DIRECTORY...         as libFuzzer's -help=1 says
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <optional>
+#include <random>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -138,6 +141,52 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
       std::exit(0);
     }
   return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
+
+/// Every other time changes a number of the header, which bytes changed at random hardly leave a
+/// number, and lets the header's length be what it then is: so that files come whose numbers do not
+/// agree with each other, with their pages or with the cache.
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t max_size, unsigned int seed) {
+  std::minstd_rand random(seed);
+  const std::string file(reinterpret_cast<const char*>(data), size);
+  const std::size_t header_end = file.find("}}");
+  if (random() % 2 == 0 || header_end == std::string::npos || header_end < 8)
+    return LLVMFuzzerMutate(data, size, max_size);
+
+  // Numbers, as the header's text has them: digits behind something else.
+  std::vector<std::pair<std::size_t, std::size_t>> numbers;  // begin, length
+  const auto is_digit = [&](std::size_t at) { return file[at] >= '0' && file[at] <= '9'; };
+  for (std::size_t at = 8; at < header_end; ++at)
+    if (is_digit(at)) {
+      const std::size_t begin = at;
+      while (at < header_end && is_digit(at)) ++at;
+      numbers.emplace_back(begin, at - begin);
+    }
+  if (numbers.empty()) return LLVMFuzzerMutate(data, size, max_size);
+  const auto [begin, length] = numbers[random() % numbers.size()];
+  const std::int64_t old =
+      std::strtoll(file.substr(begin, std::min<std::size_t>(length, 18)).c_str(), nullptr, 10);
+  const std::int64_t choices[] = {old + 1,  old - 1,
+                                  0,        1,
+                                  63,       64,
+                                  65,       256,
+                                  512,      std::int64_t{1} << (random() % 63),
+                                  -1 - old, static_cast<std::int64_t>(random())};
+  std::string changed = file.substr(8);
+  changed.replace(begin - 8, length, std::to_string(choices[random() % std::size(choices)]));
+  // The header goes on to its braces and is filled up with blanks to a multiple of 8.
+  const std::size_t braces = changed.find("}}") + 2, pages = changed.find_first_not_of(' ', braces);
+  changed.replace(braces, pages == std::string::npos ? std::string::npos : pages - braces,
+                  std::string((8 - braces % 8) % 8, ' '));
+  const std::size_t header_size = (braces + 7) / 8 * 8;
+  for (int byte = 7; byte >= 0; --byte)
+    changed.insert(changed.begin(), static_cast<char>(header_size >> (8 * byte) & 0xff));
+  const std::size_t kept = std::min(changed.size(), max_size);
+  std::copy_n(changed.begin(), kept, reinterpret_cast<char*>(data));
+  return kept;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
