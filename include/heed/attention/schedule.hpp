@@ -24,9 +24,9 @@ inline constexpr Index split_size = 16 * page_size;
 /// partial results that are held at a time, whatever the lengths.
 inline constexpr Index max_partials = 64;
 
-/// Multiplications below which waking other threads costs more than they save: some 20
+/// Multiplications below which waking other threads costs more than they save: some 10
 /// microseconds.
-inline constexpr Index min_parallel_work = Index{1} << 20;
+inline constexpr Index min_parallel_work = Index{1} << 18;
 
 /// A call of fewer tasks than this has its tiles halved, so that more threads find work. A row's
 /// bits do not depend on the rows beside it.
