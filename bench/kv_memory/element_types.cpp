@@ -24,6 +24,7 @@ std::span<const heed::bench::ElementType> heed::bench::element_types() {
       named<Native<bf16>>("bf16n"),
       named<int8>("int8"),
       named<Native<int8>>("int8n"),
+      named<Native<Rotated<int8>>>("int8rn"),
       named<PerChannel<int8>>("int8c"),
       named<Rotated<int8>>("int8r"),
       named<Rotated<PerChannel<int8>>>("int8cr"),

@@ -11,6 +11,7 @@ std::span<const heed::bench::quality::QualityElement> heed::bench::quality::qual
       {"bf16n", make_quality_case<Native<bf16>>},
       {"int8", make_quality_case<int8>},
       {"int8n", make_quality_case<Native<int8>>},
+      {"int8rn", make_quality_case<Native<Rotated<int8>>>},
       {"int8c", make_quality_case<PerChannel<int8>>},
       {"int8r", make_quality_case<Rotated<int8>>},
       {"int8cr", make_quality_case<Rotated<PerChannel<int8>>>},

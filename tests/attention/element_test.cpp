@@ -6,11 +6,14 @@
 #include <cmath>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
+#include "heed/simd/codes.hpp"
+#include "heed/simd/walsh_hadamard.hpp"
 #include "support/attention_case.hpp"    // normal_inputs, attend_source
 #include "support/expect_attention.hpp"  // expect_attention
 
@@ -23,22 +26,56 @@ using test::Heads;
 using test::Random;
 using test::view;
 
-/// What the kernel multiplies with.
+/// The element that a cache of Native<Element> multiplies with, else void.
 template <class Cache>
-Heads<float> as_multiplied(Heads<float> query) {
-  if (Cache::products == Products::native)
-    for (float& x : query.data) x = static_cast<float>(static_cast<bf16>(x));
+using NativeElement =
+    std::conditional_t<Cache::products == Products::native, typename Cache::Element, void>;
+
+/// What columns of queries in fixed point stand for. \tparam Code  simd::SplitCode
+template <class Cache, class Code>
+void round_to_codes(RowsView<float> query) {
+  constexpr bool is_rotated = Cache::row_rotation == RowRotation::walsh_hadamard;
+  const Index width = (query.cols + Code::block - 1) / Code::block * Code::block;
+  std::vector<Code> codes(static_cast<std::size_t>(width));
+  for (Index r = 0; r < query.rows; ++r) {
+    if (is_rotated) simd::rotate_hadamard(query.row(r), query.cols);
+    const auto row =
+        simd::DepthStep<float, Code>::encode(query.row(r), query.cols, codes.data(), 0, width);
+    for (Index c = 0; c < query.cols; ++c) {
+      const int8* const upper = Code::upper(codes.data(), c);
+      query(r, c) = row.unit * static_cast<float>(256 * upper[0] + upper[Code::block]);
+    }
+    if (is_rotated) simd::rotate_hadamard(query.row(r), query.cols);  // its own inverse
+  }
+}
+
+/// What the kernel multiplies with. \param width  of the columns before those of the rotated part
+template <class Cache>
+Heads<float> as_multiplied(Heads<float> query, Index width) {
+  using Element = NativeElement<Cache>;
+  using Code = std::conditional_t<std::is_same_v<Element, int8>, simd::CodeFactor, float>;
+  for (Index head = 0; head < query.heads; ++head) {
+    const RowsView<float> rows = view(query).head(head);
+    if constexpr (!std::is_same_v<Code, float>)
+      round_to_codes<Cache, Code>(rows.middle_cols(0, width));
+    if (std::is_same_v<Element, void>) continue;
+    for (Index r = 0; r < rows.rows; ++r)
+      for (Index c = std::is_same_v<Element, int8> ? width : 0; c < rows.cols; ++c)
+        rows(r, c) = static_cast<float>(static_cast<bf16>(rows(r, c)));
+  }
   return query;
 }
-/// By how much of itself a probability may be rounded.
+/// A probability is rounded to bf16, or to half a code.
 template <class Cache>
-constexpr double prob_error = Cache::products == Products::native ? 1.0 / (1 << 8) : 0;
+constexpr test::ProbError prob_error = {
+    .of_itself = std::is_same_v<NativeElement<Cache>, bf16> ? 1.0 / (1 << 8) : 0,
+    .of_page = std::is_same_v<NativeElement<Cache>, int8> ? 0.5 / 32639 : 0};
 
 /// The same queries and tokens, as the kernel has them of a cache, in float.
 template <class Cache>
 AttentionInputs<float> read_back(const AttentionInputs<float>& inputs, const Cache& cache) {
   AttentionInputs<float> held = inputs;
-  held.query = as_multiplied<Cache>(held.query);
+  held.query = as_multiplied<Cache>(held.query, held.query.cols);
   for (Index head = 0; head < cache.num_kv_heads(); ++head) {
     cache.read_key(head, view(held.key).head(head));
     cache.read_value(head, view(held.value).head(head));
@@ -72,8 +109,8 @@ class AttendElement : public testing::Test {
     }
   }
 };
-using Elements = testing::Types<f16, bf16, Native<bf16>, int8, Native<int8>, PerChannel<int8>, int4,
-                                Rotated<int8>, Rotated<int4>>;
+using Elements = testing::Types<f16, bf16, Native<bf16>, int8, Native<int8>, Native<Rotated<int8>>,
+                                PerChannel<int8>, int4, Rotated<int8>, Rotated<int4>>;
 TYPED_TEST_SUITE(AttendElement, Elements);
 
 TYPED_TEST(AttendElement, AgreesWithTheFormulaOnWhatTheCacheHolds) {
@@ -116,7 +153,7 @@ TYPED_TEST(AttendElement, OfLatentsAgreesWithFloat) {
       const RowsView<const float> rows = view(latents).head(0);
       cache.append(rows.middle_cols(0, latent_dim), rows.middle_cols(latent_dim, rope_dim));
 
-      AttentionInputs<float> held{as_multiplied<Cache>(query),
+      AttentionInputs<float> held{as_multiplied<Cache>(query, latent_dim),
                                   Heads<float>(1, seqlen_kv, latent_dim + rope_dim),
                                   Heads<float>(1, seqlen_kv, latent_dim)};
       const RowsView<float> key = view(held.key).head(0);
@@ -129,6 +166,38 @@ TYPED_TEST(AttendElement, OfLatentsAgreesWithFloat) {
           prob_error<Cache>);
     }
   }
+}
+
+// Codes hold no such number, so what multiplies them says it for the row, and for no other.
+TEST(AttendNative, NumbersThatAreNotFiniteAreNan) {
+  Random random(8);
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  auto inputs = test::normal_inputs<float>({.num_heads = 3,
+                                            .num_kv_heads = 1,
+                                            .seqlen_q = 4,
+                                            .seqlen_kv = 90,
+                                            .head_dim = 9,
+                                            .head_dim_v = 21},
+                                           random);
+  KvCache<FullKv<1, 9, 21>, Native<int8>> cache(90);
+  cache.append(view(inputs.key), view(inputs.value));
+  const auto run = [&] {
+    return test::attend_source(view(inputs.query), cache, CausalMask{}, 0.3);
+  };
+  const auto expected = run();
+  inputs.query(1, 2, 8) = std::numeric_limits<float>::quiet_NaN();
+  inputs.query(2, 0, 0) = infinity, inputs.query(2, 0, 1) = -infinity;
+  const auto found = run();
+  for (Index head = 0; head < 3; ++head)
+    for (Index q_row = 0; q_row < 4; ++q_row) {
+      const bool bad = (head == 1 && q_row == 2) || (head == 2 && q_row == 0);
+      EXPECT_EQ(std::isnan(found.lse(head, q_row, 0)), bad);
+      for (Index c = 0; c < 21; ++c)
+        if (bad)
+          EXPECT_TRUE(std::isnan(found.out(head, q_row, c)));
+        else
+          EXPECT_EQ(found.out(head, q_row, c), expected.out(head, q_row, c));
+    }
 }
 
 // Keys come in pairs there, and a window may begin or end between the two: the other one, which no

@@ -124,6 +124,7 @@ TEST(KvFile, OfPlainElementsServesNativeOnesAndBack) {
   };
   exchange(bf16());
   exchange(int8());
+  exchange(Rotated<int8>());
 }
 
 TEST(KvFile, IsSafetensorsWithAHeaderOfOneText) {

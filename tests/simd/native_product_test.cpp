@@ -18,11 +18,11 @@
 namespace heed {
 namespace {
 
-using simd::NativeFactor;
+using simd::RoundedFactor;
 using test::Random;
 
 constexpr Index n = simd::lanes<float>;
-constexpr Index step = simd::DepthStep<float, NativeFactor>::rows;
+constexpr Index step = simd::DepthStep<float, RoundedFactor>::rows;
 const bf16 nan = std::numeric_limits<bf16>::quiet_NaN();
 
 /// Numbers that bf16 holds, with unused elements behind each row.
@@ -59,10 +59,10 @@ TEST(NativeProduct, EveryShape) {
       for (const Index depth : {1, 2, 5, 31, 64, 130})
         for (Index first = 0; first < std::min(step, depth); ++first) {
           const Index whole = (depth + step - 1) / step * step;
-          Rounded<NativeFactor> left(rows, whole, random);
+          Rounded<RoundedFactor> left(rows, whole, random);
           for (Index r = 0; r < rows; ++r)
             for (Index k = 0; k < whole; ++k)
-              if (k < first || k >= depth) left.view()(r, k) = NativeFactor(0);
+              if (k < first || k >= depth) left.view()(r, k) = RoundedFactor(0);
           Rounded<bf16> right(depth, vectors * n, random);
           for (Index c = 0; c < right.cols; ++c)
             for (Index k = 0; k < first; ++k) right.view()(k, c) = nan;
@@ -70,10 +70,10 @@ TEST(NativeProduct, EveryShape) {
           const Rounded<float> before(rows, vectors * n, random);
           Rounded<float> product = before, sum = before;
           if (first == 0)
-            simd::product<float, bf16, NativeFactor>(left.view(), right.view(), product.view(),
-                                                     right.data.data());
-          simd::product_carry<float, bf16, NativeFactor>(left.view(), right.view(), sum.view(),
-                                                         carry.data(), first, right.data.data());
+            simd::product<float, bf16, RoundedFactor>(left.view(), right.view(), product.view(),
+                                                      right.data.data());
+          simd::product_carry<float, bf16, RoundedFactor>(left.view(), right.view(), sum.view(),
+                                                          carry.data(), first, right.data.data());
           for (Index r = 0; r < rows; ++r)
             for (Index c = 0; c < before.cols; ++c) {
               const std::string place = std::to_string(rows) + " rows, depth " +
@@ -98,10 +98,10 @@ TEST(NativeProduct, OfDotProductsEveryShape) {
   for (Index rows = 0; rows <= 11; ++rows)
     for (Index tokens = 0; tokens <= 9; ++tokens)
       for (const Index depth : {1, 2, 3, 5, 36}) {
-        const Rounded<NativeFactor> left(rows, depth * simd::row_padding, random);
+        const Rounded<RoundedFactor> left(rows, depth * simd::row_padding, random);
         const Rounded<bf16> right(tokens, depth * simd::row_padding, random);
         Rounded<float> found(rows, tokens, random);
-        simd::dot_product<float, bf16, NativeFactor>(left.view(), right.view(), found.view());
+        simd::dot_product<float, bf16, RoundedFactor>(left.view(), right.view(), found.view());
         for (Index r = 0; r < rows; ++r)
           for (Index t = 0; t < tokens; ++t) {
             std::vector<double> terms;
@@ -119,20 +119,20 @@ TEST(NativeProduct, BitsOfARowDoNotDependOnTheOthers) {
   Random random(3);
   for (Index rows = 1; rows <= 13; ++rows)
     for (const Index vectors : {1, 3, 8, 11}) {
-      const Rounded<NativeFactor> left(rows, 48, random);
+      const Rounded<RoundedFactor> left(rows, 48, random);
       const Rounded<bf16> right(48, vectors * n, random), tokens(vectors, 48, random);
       const Rounded<float> before(rows, vectors * n, random);
       Rounded<float> together = before, alone = before;
       Rounded<float> scores(rows, vectors, random), one = scores;
-      simd::product<float, bf16, NativeFactor>(left.view(), right.view(), together.view(),
-                                               right.data.data());
-      simd::dot_product<float, bf16, NativeFactor>(left.view(), tokens.view(), scores.view());
+      simd::product<float, bf16, RoundedFactor>(left.view(), right.view(), together.view(),
+                                                right.data.data());
+      simd::dot_product<float, bf16, RoundedFactor>(left.view(), tokens.view(), scores.view());
       for (Index r = 0; r < rows; ++r) {
-        const RowsView<const NativeFactor> row = left.view().middle_rows(r, 1);
-        simd::product<float, bf16, NativeFactor>(row, right.view(), alone.view().middle_rows(r, 1),
-                                                 right.data.data());
-        simd::dot_product<float, bf16, NativeFactor>(row, tokens.view(),
-                                                     one.view().middle_rows(r, 1));
+        const RowsView<const RoundedFactor> row = left.view().middle_rows(r, 1);
+        simd::product<float, bf16, RoundedFactor>(row, right.view(), alone.view().middle_rows(r, 1),
+                                                  right.data.data());
+        simd::dot_product<float, bf16, RoundedFactor>(row, tokens.view(),
+                                                      one.view().middle_rows(r, 1));
       }
       EXPECT_EQ(together.data, alone.data);
       EXPECT_EQ(scores.data, one.data);
@@ -151,13 +151,13 @@ TEST(NativeProduct, FactorsAreRoundedToNearestEven) {
                                                    {infinity, infinity}};
   for (std::size_t i = 0; i < given.size(); ++i)
     given[i] = cases[i % cases.size()].first, expected[i] = cases[i % cases.size()].second;
-  std::vector<NativeFactor> found(given.size());
+  std::vector<RoundedFactor> found(given.size());
   simd::store_rounded(found.data(), simd::load(given.data()));
   for (std::size_t i = 0; i < found.size(); ++i)
     EXPECT_EQ(static_cast<float>(found[i]), expected[i]) << given[i];
   given.assign(given.size(), std::numeric_limits<float>::quiet_NaN());
   simd::store_rounded(found.data(), simd::load(given.data()));
-  for (const NativeFactor factor : found) EXPECT_TRUE(std::isnan(static_cast<float>(factor)));
+  for (const RoundedFactor factor : found) EXPECT_TRUE(std::isnan(static_cast<float>(factor)));
 }
 
 }  // namespace

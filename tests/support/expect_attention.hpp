@@ -85,6 +85,12 @@ double score_terms(const reference::Score<E>& score, E scaled, Index head, Index
   return static_cast<double>(terms);
 }
 
+/// By how much a probability may be off before values are multiplied: beside T's own rounding.
+struct ProbError {
+  double of_itself = 0;
+  double of_page = 0;  ///< of the largest in its page, each times its largest value
+};
+
 /// The bounds of one row of a result: what rounding in T may do to its lse and to its elements.
 template <class T>
 class RowBounds {
@@ -121,17 +127,34 @@ class RowBounds {
   double lse_bound() const { return lse_bound_; }
   /// Of the element that column `col` of `value` makes.
   /// \param prob_error  as in expect_attention
-  double out_bound(const Heads<E>& value, Index col, double prob_error) {
+  double out_bound(const Heads<E>& value, Index col, const ProbError& prob_error) {
     for (Index k = 0; k < value.rows; ++k) {
       const auto at = static_cast<std::size_t>(k);
       values_[at] = probs_[at] == 0 ? 0 : static_cast<double>(value(kv_head_, k, col));
     }
     double sum = 0;
     for (std::size_t k = 0; k < probs_.size(); ++k) sum += probs_[k] * std::abs(values_[k]);
-    return attention_bound<T>(probs_, score_bounds_, values_) + prob_error * sum;
+    return attention_bound<T>(probs_, score_bounds_, values_) + prob_error.of_itself * sum +
+           (prob_error.of_page > 0 ? prob_error.of_page * page_terms(value) : 0);
   }
 
  private:
+  /// Errors of all keys of a page are as large as its largest term, and of either sign: as in
+  /// walk_bound, with 6 sqrt(n) of them in place of n where that is less.
+  double page_terms(const Heads<E>& value) const {
+    double sum = 0, squares = 0;
+    for (Index begin = 0; begin < value.rows; begin += page_size) {
+      const Index count = std::min(page_size, value.rows - begin);
+      double largest = 0;
+      for (Index k = begin; k < begin + count; ++k)
+        for (Index c = 0; c < value.cols; ++c)
+          largest = std::max(largest, probs_[static_cast<std::size_t>(k)] *
+                                          std::abs(static_cast<double>(value(kv_head_, k, c))));
+      sum += static_cast<double>(count) * largest;
+      squares += static_cast<double>(count) * largest * largest;
+    }
+    return std::min(sum, 6 * std::sqrt(squares));
+  }
   double bound_of_score(const AttentionInputs<E>& inputs, const reference::Score<E>& score,
                         Index head, Index q_row, Index k, double row_max) {
     products_.clear();
@@ -150,11 +173,10 @@ class RowBounds {
 };
 
 /// Fails unless every element of `result` is as close to the formula as its derivation promises.
-/// \param prob_error  by how much of itself a probability may be off before values are multiplied
 template <class T>
 void expect_attention(const AttentionResult<T>& result, const AttentionInputs<T>& inputs,
                       const reference::Score<Exact<T>>& score,
-                      const reference::Visible& visible = {}, double prob_error = 0) {
+                      const reference::Visible& visible = {}, const ProbError& prob_error = {}) {
   using E = Exact<T>;
   const AttentionInputs<E> wide{converted<E>(inputs.query),
                                 converted<E>(inputs.key),

@@ -57,9 +57,9 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
       "softmax scale as a number, or wrap a lambda in CustomScore.");
   static_assert(std::same_as<ComputeType<typename Source::Element>, T>,
                 "heed: a cache of double is attended to in double, any other in float.");
-  static_assert(
-      !IsNative<Source> || (OneOf<typename Source::Element, bf16, int8> && !IsRotated<Source>),
-      "heed: a source of Products::native needs bf16 or int8 as its Element, not rotated.");
+  static_assert(!IsNative<Source> || std::same_as<typename Source::Element, int8> ||
+                    (std::same_as<typename Source::Element, bf16> && !IsRotated<Source>),
+                "heed: a source of Products::native needs int8, or bf16 that is not rotated.");
   const Source& source = *problem.source;
   const auto& [query, unused_source, unused_mask, out, lse, sinks, place] = problem;
   const Index num_heads = query.num_heads;

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "heed/attention/tile.hpp"
-#include "heed/simd/dot_product.hpp"
+#include "heed/simd/code_product.hpp"
 #include "heed/softmax/scaled_softmax.hpp"  // VectorRange
 
 namespace heed::detail {
@@ -64,6 +64,27 @@ void scale_queries(RowsView<const T> query, const PageView<Element>& page, RowsV
   }
 }
 
+/// Rows of a tile's factors, as the products take them.
+template <class T, class Source, class Element>
+void multiply_keys(const TileScratch<T, Source>& scratch,
+                   RowsView<const typename TileScratch<T, Source>::Factor> query,
+                   [[maybe_unused]] Index first_row, RowsView<const Element> keys,
+                   RowsView<T> scores, const Element* ahead) {
+  using Factor = typename TileScratch<T, Source>::Factor;
+  constexpr bool transposed = Source::key_layout == KeyLayout::transposed;
+  if constexpr (TileScratch<T, Source>::is_coded) {
+    const simd::CodeRow* const units = scratch.query_units + first_row;
+    if constexpr (transposed)
+      simd::product(query, units, keys, scores, ahead);
+    else
+      simd::dot_product(query, units, keys, scores);
+  } else if constexpr (transposed) {
+    simd::product<T, Element, Factor>(query, keys, scores, ahead);
+  } else {
+    simd::dot_product<T, Element, Factor>(query, keys, scores);
+  }
+}
+
 /// Query . key, for some rows of a tile and the tokens in `vectors`. Fills scratch.scores.
 template <class Problem, class T, class Source, class Element>
 void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
@@ -74,15 +95,13 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
   const Index first = vectors.begin * n, width = (vectors.end - vectors.begin) * n;
   const RowsView<const Factor> query(scratch.query + rows.begin * scratch.query_stride,
                                      rows.end - rows.begin, scratch.query_stride);
-  const RowsView<T> scores(scratch.scores + rows.begin * page_size, query.rows, page_size);
+  const RowsView<T> all_scores(scratch.scores + rows.begin * page_size, query.rows, page_size);
+  const RowsView<T> scores = all_scores.middle_cols(first, width);
   if constexpr (Source::key_layout == KeyLayout::transposed) {
     const Index head_dim = problem.source->head_dim();
-    const auto product = [&](RowsView<const Factor> left) {
-      simd::product<T, Element, Factor>(left, {view.keys + first, head_dim, width, view.key_stride},
-                                        scores.middle_cols(first, width), page.after_keys);
-    };
     constexpr Index step = simd::DepthStep<T, Factor>::rows;
     const RowsView<const Factor> head = query.middle_cols(0, (head_dim + step - 1) / step * step);
+    const RowsView<const Element> keys(view.keys + first, head_dim, width, view.key_stride);
     if constexpr (has_scales<Element> && !IsNative<Source>) {
       if (view.channel_scales != nullptr) {
         const RowsView<T> scaled(scratch.scaled_query + rows.begin * scratch.query_stride,
@@ -97,35 +116,35 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
                                                   offset.middle_rows(r, some));
           });
         }
-        product(scaled);
-        for (Index r = 0; r < head.rows; ++r) add_to_all(scores.row(r), vectors, offset(r, 0));
+        simd::product<T, Element, T>(scaled, keys, scores, page.after_keys);
+        for (Index r = 0; r < head.rows; ++r) add_to_all(all_scores.row(r), vectors, offset(r, 0));
         return;
       }
     }
-    product(head);
-    if constexpr (has_scales<Element>) scale_columns(scores, view.key_scales, vectors);
-  } else if constexpr (has_scales<Element>) {
-    const Index latent = simd::padded(problem.source->head_dim_v());
+    multiply_keys(scratch, head, rows.begin, keys, scores, page.after_keys);
+  } else {
+    const Index depth =
+        has_rope_apart<Source> ? simd::padded(problem.source->head_dim_v()) : query.cols;
+    multiply_keys(
+        scratch, query.middle_cols(0, depth), rows.begin,
+        RowsView<const Element>(view.keys + first * view.key_stride, width, depth, view.key_stride),
+        scores, page.after_keys);
+  }
+  if constexpr (has_scales<Element>) scale_columns(all_scores, view.key_scales, vectors);
+  if constexpr (has_rope_apart<Source>) {
+    if (view.rope_stride == 0) return;
+    using RopeFactor = typename TileScratch<T, Source>::RopeFactor;
     const RowsView<T> rope_scores(scratch.more_scores + rows.begin * page_size, query.rows,
                                   page_size);
-    simd::dot_product<T, Element, Factor>(
-        query.middle_cols(0, latent),
-        {view.keys + first * view.key_stride, width, latent, view.key_stride},
-        scores.middle_cols(first, width));
-    scale_columns(scores, view.key_scales, vectors);
-    if (view.rope_stride == 0) return;
-    simd::dot_product<T, bf16, Factor>(
-        query.middle_cols(latent, view.rope_stride),
+    simd::dot_product<T, bf16, RopeFactor>(
+        {scratch.rope_query + rows.begin * scratch.rope_stride, query.rows, scratch.rope_stride,
+         scratch.rope_stride},
         {view.rope_keys + first * view.rope_stride, width, view.rope_stride, view.rope_stride},
         rope_scores.middle_cols(first, width));
     for (Index r = 0; r < query.rows; ++r)
       for (Index v = vectors.begin; v < vectors.end; ++v)
-        simd::store(scores.row(r) + v * n, simd::add(simd::load(scores.row(r) + v * n),
-                                                     simd::load(rope_scores.row(r) + v * n)));
-  } else {
-    simd::dot_product<T, Element, Factor>(
-        query, {view.keys + first * view.key_stride, width, query.cols, view.key_stride},
-        scores.middle_cols(first, width));
+        simd::store(all_scores.row(r) + v * n, simd::add(simd::load(all_scores.row(r) + v * n),
+                                                         simd::load(rope_scores.row(r) + v * n)));
   }
 }
 

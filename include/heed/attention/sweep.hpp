@@ -100,7 +100,7 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
   for (Index r = rows.begin; r < rows.end; ++r)
     for (Index c = 0; c < width; c += simd::lanes<T>) {
       T* const to = scratch.partial.sum + r * scratch.partial.stride + c;
-      auto sum = simd::mul(simd::broadcast(scratch.carry[r]), simd::load(to));
+      auto sum = Step::zero();
       for (std::uint64_t bits = scratch.visible[r]; bits != 0;) {
         const Index key = std::countr_zero(bits) / Step::rows * Step::rows;
         const Element* row[Step::rows];
@@ -109,11 +109,63 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
           row[i] = (bits & bit) != 0 ? page.values + (key + i) * page.value_stride + c : zeros;
           bits &= ~bit;
         }
-        sum = Step::mul_add(Step::factor(scratch.probs + r * page_size + key),
-                            Step::columns(row, 0), sum);
+        typename Step::Operand columns[1];
+        Step::columns(row, columns);
+        sum = Step::mul_add(Step::factor(scratch.probs + r * page_size, key), columns[0], sum);
       }
-      simd::store(to, sum);
+      simd::store(to, simd::mul_add(simd::broadcast(scratch.carry[r]), simd::load(to), sum));
     }
+}
+
+/// The softmax's second half for a row: its probabilities, times the values' scales, as factors.
+template <class T, class Source, class Element>
+void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& page, Index row,
+                VectorRange vectors) {
+  using Scratch = TileScratch<T, Source>;
+  T* const scores = scratch.scores + row * page_size;
+  auto* const probs = scratch.probs + row * page_size;
+  const auto keep = [&](Index key, simd::Packet<T> prob) {
+    if constexpr (has_scales<Element>)
+      prob = simd::mul(prob, simd::load_as<T>(page.value_scales + key));
+    if constexpr (Scratch::is_coded || std::same_as<T, typename Scratch::Factor>)
+      simd::store(scores + key, prob);
+    else
+      simd::store_rounded(probs + key, prob);
+  };
+  exponentiate(scores, vectors, scratch.partial.state[row], keep);
+  if constexpr (Scratch::is_coded) {
+    const Index begin = vectors.begin * simd::lanes<T>, end = vectors.end * simd::lanes<T>;
+    scratch.prob_units[row] = Scratch::Step::encode(scores + begin, end - begin, probs, begin, end);
+  }
+}
+
+/// partial = carry * partial + probabilities . values.
+template <class Problem, class T, class Source, class Element>
+void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
+                const CurrentPage<Element>& page, RowRange rows, const PageVisibility& seen) {
+  constexpr Index n = simd::lanes<T>;
+  using Factor = typename TileScratch<T, Source>::Factor;
+  const Index head_dim_v = problem.source->head_dim_v();
+  if constexpr (!has_scales<Element>)  // codes are finite
+    if (seen.edge() && page.values == Values::some_not_finite)
+      return add_visible_values(scratch, page.view, rows, head_dim_v);
+  // Whole steps up to the last key that anyone sees.
+  constexpr Index step = simd::DepthStep<T, Factor>::rows;
+  const Index keys = (seen.last() + step - 1) / step * step;
+  const Index width = (head_dim_v + n - 1) / n * n, count = rows.end - rows.begin;
+  const Partial<T>& partial = scratch.partial;
+  const RowsView<const Factor> probs(scratch.probs + rows.begin * page_size, count, keys,
+                                     page_size);
+  const RowsView<const Element> values(page.view.values, seen.last(), width,
+                                       page.view.value_stride);
+  const RowsView<T> sum(partial.sum + rows.begin * partial.stride, count, width, partial.stride);
+  const T* const carry = scratch.carry + rows.begin;
+  if constexpr (TileScratch<T, Source>::is_coded)
+    simd::product_carry(probs, scratch.prob_units + rows.begin, values, sum, carry, seen.first(),
+                        page.after_values);
+  else
+    simd::product_carry<T, Element, Factor>(probs, values, sum, carry, seen.first(),
+                                            page.after_values);
 }
 
 /// Some rows of a tile attend to a page: scores, softmax step, values.
@@ -123,9 +175,7 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
                  const CurrentPage<Element>& page, const PageVisibility& seen,
                  const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
-  using Factor = typename TileScratch<T, Source>::Factor;
   const PageView<Element>& view = page.view;
-  const Index count = rows.end - rows.begin;
   // Whole vectors around the keys that anyone sees; a full page is the usual case.
   const VectorRange vectors{seen.first() / n, (seen.last() + n - 1) / n};
   compute_scores(problem, rows, page, vectors, scratch);
@@ -146,34 +196,8 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
     });
   }
   for (Index r = rows.begin; r < rows.end; ++r)
-    either_way(r, [&](VectorRange range, std::uint64_t) {
-      const T* const row = scratch.scores + r * page_size;
-      Factor* const to = scratch.probs + r * page_size;
-      const auto keep = [&](Index key, simd::Packet<T> probs) {
-        if constexpr (has_scales<Element>)
-          probs = simd::mul(probs, simd::load_as<T>(view.value_scales + key));
-        if constexpr (IsNative<Source>)
-          simd::store_rounded(to + key, probs);
-        else
-          simd::store(to + key, probs);
-      };
-      exponentiate(row, range, scratch.partial.state[r], keep);
-    });
-
-  if (seen.edge() && page.values == Values::some_not_finite)
-    return add_visible_values(scratch, view, rows, problem.source->head_dim_v());
-  // Whole steps around the keys that anyone sees.
-  constexpr Index step = simd::DepthStep<T, Factor>::rows;
-  const Index begin = seen.first() / step * step;
-  const Index keys = (seen.last() + step - 1) / step * step - begin;
-  const Index value_width = (problem.source->head_dim_v() + n - 1) / n * n;
-  const Partial<T>& partial = scratch.partial;
-  simd::product_carry<T, Element, Factor>(
-      {scratch.probs + rows.begin * page_size + begin, count, keys, page_size},
-      {view.values + begin * view.value_stride, seen.last() - begin, value_width,
-       view.value_stride},
-      {partial.sum + rows.begin * partial.stride, count, value_width, partial.stride},
-      scratch.carry + rows.begin, seen.first() - begin, page.after_values);
+    either_way(r, [&](VectorRange range, std::uint64_t) { take_probs(scratch, view, r, range); });
+  add_values(problem, scratch, page, rows, seen);
 }
 
 /// Rows that are taken together on a page that not all of them see alike: few, so that little is

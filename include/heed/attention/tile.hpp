@@ -11,7 +11,7 @@
 #include "heed/base/workspace.hpp"
 #include "heed/cache/page.hpp"
 #include "heed/policy/mask.hpp"
-#include "heed/simd/factors.hpp"
+#include "heed/simd/codes.hpp"
 #include "heed/simd/walsh_hadamard.hpp"
 #include "heed/softmax/state.hpp"
 
@@ -106,39 +106,52 @@ struct Partial {
   }
 };
 
-/// How wide a tile's rows of queries are: the head, filled up to whole vectors; for keys in two
-/// pieces, each piece.
-template <class Source>
-Index query_width(Index head_dim, Index head_dim_v) {
-  if constexpr (has_rope_apart<Source>)
-    return simd::padded(head_dim_v) + simd::padded(head_dim - head_dim_v);
-  else
-    return simd::padded(head_dim);
-}
-
 /// What queries and probabilities are kept as, which pages are multiplied by.
 template <class T, class Source>
-using Factor = std::conditional_t<IsNative<Source>, simd::NativeFactor, T>;
+using Factor = std::conditional_t<!IsNative<Source>, T,
+                                  std::conditional_t<std::same_as<typename Source::Element, int8>,
+                                                     simd::CodeFactor, simd::RoundedFactor>>;
+/// Likewise for the rotated part of latents that have it apart.
+template <class T, class Source>
+using RopeFactor = std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>;
+
+/// How wide a tile's rows of queries are: the head, or the latent if the rest is apart, filled up
+/// to what a row of factors is made of.
+template <class Source, class Factor>
+Index query_width(Index head_dim, Index head_dim_v) {
+  const Index width = has_rope_apart<Source> ? head_dim_v : head_dim;
+  if constexpr (std::same_as<Factor, simd::SplitCode>)
+    return (width + Factor::block - 1) / Factor::block * Factor::block;
+  else
+    return simd::padded(width);
+}
 
 /// A task's working memory, carved from one borrowed block.
 template <class T, class Source>
 struct TileScratch {
   using Element = typename Source::Element;
   using Factor = detail::Factor<T, Source>;
+  using RopeFactor = detail::RopeFactor<T, Source>;
+  using Step = simd::DepthStep<T, Factor>;
+  static constexpr bool is_coded = std::same_as<Factor, simd::SplitCode>;
   /// Whether keys may come with scales that have to be worked into a copy of the queries, or with
   /// scores of their own.
   static constexpr bool is_scaled = has_scales<Element>;
 
-  Factor* query;           // [rows, query_stride]
-  T* scaled_query;         // [rows, query_stride], if is_scaled
-  T* more_scores;          // [rows, page_size], likewise
-  T* scores;               // [rows, page_size]
+  Factor* query;               // [rows, query_stride]
+  RopeFactor* rope_query;      // [rows, rope_stride]
+  simd::CodeRow* query_units;  // [rows], if is_coded
+  simd::CodeRow* prob_units;   // likewise
+  T* scaled_query;             // [rows, query_stride], if is_scaled
+  T* more_scores;              // [rows, page_size], likewise
+  T* scores;                   // [rows, page_size]
   Factor* probs;           // [rows, page_size]: in place of the scores, unless they are of another
                            // type
   T* carry;                // [rows]
   std::uint64_t* visible;  // [rows]
   Element* page;           // what the source needs to pack one
   Index query_stride;
+  Index rope_stride;   // 0 unless the rope part is apart
   Partial<T> partial;  // of one key split
   Partial<T> total;    // of all splits so far
 
@@ -152,7 +165,8 @@ struct TileScratch {
   /// The same memory without that of the rows before `row`.
   TileScratch from_row(Index row) const {
     TileScratch rest = *this;
-    rest.query += row * query_stride;
+    rest.query += row * query_stride, rest.rope_query += row * rope_stride;
+    if constexpr (is_coded) rest.query_units += row, rest.prob_units += row;
     if constexpr (is_scaled)
       rest.scaled_query += row * query_stride, rest.more_scores += row * page_size;
     rest.scores += row * page_size, rest.probs += row * page_size;
@@ -172,9 +186,14 @@ struct TileScratch {
               memory_alignment * memory_alignment;
       return memory == nullptr ? nullptr : reinterpret_cast<X*>(memory + at);
     };
-    const Index width = query_width<Source>(head_dim, head_dim_v);
+    const Index width = query_width<Source, Factor>(head_dim, head_dim_v);
     const Index width_v = simd::padded(head_dim_v);
+    const Index rope_width = has_rope_apart<Source> ? simd::padded(head_dim - head_dim_v) : 0;
+    const Index coded_rows = is_coded ? rows : 0;
     auto* const query = part(rows * width, static_cast<Factor*>(nullptr));
+    auto* const rope_query = part(rows * rope_width, static_cast<RopeFactor*>(nullptr));
+    auto* const query_units = part(coded_rows, static_cast<simd::CodeRow*>(nullptr));
+    auto* const prob_units = part(coded_rows, static_cast<simd::CodeRow*>(nullptr));
     const Index scaled_rows = is_scaled ? rows : 0;
     T* const scaled_query = part(scaled_rows * width, static_cast<T*>(nullptr));
     T* const more_scores = part(scaled_rows * page_size, static_cast<T*>(nullptr));
@@ -192,46 +211,55 @@ struct TileScratch {
       p = {part(rows, static_cast<SoftmaxState<T>*>(nullptr)),
            part(rows * width_v, static_cast<T*>(nullptr)), width_v};
     if (to != nullptr) {
-      to->query = query, to->scaled_query = scaled_query, to->more_scores = more_scores,
+      to->query = query, to->rope_query = rope_query;
+      to->query_units = query_units, to->prob_units = prob_units;
+      to->scaled_query = scaled_query, to->more_scores = more_scores;
       to->scores = scores, to->probs = probs, to->carry = carry, to->visible = visible;
       to->page = page;
-      to->query_stride = width, to->partial = partials[0], to->total = partials[1];
+      to->query_stride = width, to->rope_stride = rope_width;
+      to->partial = partials[0], to->total = partials[1];
     }
     return used;
   }
 };
 
-/// Copies some numbers as factors of the source's elements. \returns where the copies end
-template <class Source, class T>
-Factor<T, Source>* copy_factors(const T* from, Index count, Factor<T, Source>* to) {
-  if constexpr (!IsNative<Source>) {
-    return std::copy_n(from, count, to);
-  } else {
-    constexpr Index n = simd::lanes<T>;
-    Index c = 0;
-    for (; c + n <= count; c += n) simd::store_rounded(to + c, simd::load(from + c));
-    for (; c < count; ++c) to[c] = static_cast<Factor<T, Source>>(static_cast<bf16>(from[c]));
-    return to + count;
-  }
-}
-
-/// Copies the tile's query rows side by side, zeros behind each piece, rotated if the keys are.
+/// Copies the tile's query rows side by side as factors, zeros behind each piece, rotated if the
+/// keys are.
 template <class T, class Source, class Mask>
 void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
                   const TileScratch<T, Source>& scratch) {
-  // Where a row-major key has its latent's end, and may have a gap.
-  const Index first = Source::key_layout == KeyLayout::row_major ? problem.source->head_dim_v()
-                                                                 : problem.query.cols;
-  const Index second = has_rope_apart<Source> ? simd::padded(first) : first;
+  using Scratch = TileScratch<T, Source>;
+  const Index latent = problem.source->head_dim_v(), cols = problem.query.cols;
+  const Index first = has_rope_apart<Source> ? latent : cols;
   for (Index r = 0; r < tile.count; ++r) {
     const Index row = tile.begin + r;
     const T* const from = problem.query.row(problem.head(tile.kv_head, row), problem.position(row));
     auto* const to = scratch.query + r * scratch.query_stride;
-    const Factor<T, Source> zero(0);
-    std::fill(copy_factors<Source>(from, first, to), to + second, zero);
-    std::fill(copy_factors<Source>(from + first, problem.query.cols - first, to + second),
-              to + scratch.query_stride, zero);
-    if constexpr (IsRotated<Source>) simd::rotate_hadamard(to, first);
+    if constexpr (Scratch::is_coded) {
+      const T* numbers = from;
+      if constexpr (IsRotated<Source>) {
+        T* const rotated = scratch.scaled_query + r * scratch.query_stride;
+        std::copy_n(from, first, rotated);
+        simd::rotate_hadamard(rotated, first);
+        numbers = rotated;
+      }
+      scratch.query_units[r] = Scratch::Step::encode(numbers, first, to, 0, scratch.query_stride);
+    } else {
+      if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
+        simd::round_factors(from, first, to);
+      else
+        std::copy_n(from, first, to);
+      std::fill(to + first, to + scratch.query_stride, typename Scratch::Factor(0));
+      if constexpr (IsRotated<Source>) simd::rotate_hadamard(to, first);
+    }
+    if constexpr (has_rope_apart<Source>) {
+      auto* const rope = scratch.rope_query + r * scratch.rope_stride;
+      if constexpr (IsNative<Source>)
+        simd::round_factors(from + latent, cols - latent, rope);
+      else
+        std::copy_n(from + latent, cols - latent, rope);
+      std::fill(rope + cols - latent, rope + scratch.rope_stride, typename Scratch::RopeFactor(0));
+    }
   }
 }
 

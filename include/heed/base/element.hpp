@@ -12,7 +12,7 @@
 /// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |
 /// | `int4`             | 4    | a 15th of those: of the channel's range for keys, else the row's |
 /// | `Rotated<E>`       |      | as E, of rows that were turned by a Walsh-Hadamard transform    |
-/// | `Native<E>`        |      | as E, bf16 or int8, and multiplied in bf16                      |
+/// | `Native<E>`        |      | as E: bf16, int8, Rotated<int8>, multiplied by the processor    |
 ///
 /// A row is one token's key or value of one head, or its latent; a channel is one column of the
 /// keys of a head. Keys have channels that outweigh the others, values have not: so keys lose less
@@ -23,11 +23,18 @@
 /// The kernel widens elements in registers and computes in float (double for double). Scales
 /// multiply queries, scores and probabilities, never elements.
 ///
-/// `Native` asks it for the processor's own products of bf16 (`vdpbf16ps`), at up to twice the
-/// rate. Codes of int8 are numbers of bf16 as well. Queries and probabilities are rounded to bf16,
-/// by at most a 256th each, while sums stay float. Where the processor has no such products the
-/// kernel rounds all the same, and widens: results differ by roundings of float, and nothing is
-/// gained.
+/// `Native` asks it for the processor's own products, at up to twice the rate of float.
+///
+///     Native<bf16>  `vdpbf16ps`: queries and probabilities are rounded to bf16, by at most a 256th
+///                   each; sums stay float
+///     Native<int8>  `vpdpbusd` (VNNI): queries and probabilities become whole numbers of 16 bits,
+///                   each off by at most a 65278th of the largest: of the row of a query, of a
+///                   row's probabilities in a page. Sums are of whole numbers, and exact. The
+///                   rotated part of a latent is multiplied as Native<bf16> is
+///
+/// Where the processor has no such products the kernel widens, and gains nothing: bf16 is rounded
+/// all the same, and results differ by roundings of float; int8 is not, and results differ by the
+/// above.
 /// Sources: Liu et al. 2024 (KIVI), arXiv:2402.02750, for channels; Ashkboos et al. 2024 (QuaRot),
 /// arXiv:2404.00456, for the rotation.
 #pragma once
@@ -53,7 +60,8 @@ struct PerChannel {};
 /// Names the element whose rows are rotated before they are stored.
 template <class E>
 struct Rotated {};
-/// Names the element that is multiplied in bf16, to which queries and probabilities are rounded.
+/// Names the element that is multiplied by the processor as it is, for which queries and
+/// probabilities are rounded.
 template <class E>
 struct Native {};
 
@@ -73,13 +81,18 @@ template <Quantized E>
 struct AsStored<Rotated<E>> {
   using Type = E;
 };
-template <OneOf<bf16, int8> E>
-struct AsStored<Native<E>> {
-  using Type = E;
-};
+template <OneOf<bf16, int8, Rotated<int8>> E>
+struct AsStored<Native<E>> : AsStored<E> {};
 /// E of Rotated<E> and Native<E>, any other element itself: what lies in the pages.
 template <class E>
 using Unwrapped = typename AsStored<E>::Type;
+
+template <class E>
+inline constexpr bool is_rotated = false;
+template <class E>
+inline constexpr bool is_rotated<Rotated<E>> = true;
+template <class E>
+inline constexpr bool is_rotated<Native<E>> = is_rotated<E>;
 
 }  // namespace detail
 
@@ -99,10 +112,11 @@ inline constexpr bool keys_per_channel =
     detail::OneOf<detail::Unwrapped<E>, int4, PerChannel<int8>>;
 
 template <class E>
-inline constexpr bool is_native = detail::OneOf<E, Native<bf16>, Native<int8>>;
+inline constexpr bool is_native =
+    detail::OneOf<E, Native<bf16>, Native<int8>, Native<Rotated<int8>>>;
 
 template <class E>
-inline constexpr bool is_rotated = !is_native<E> && !std::same_as<E, detail::Unwrapped<E>>;
+inline constexpr bool is_rotated = detail::is_rotated<E>;
 
 /// What the kernel loads of a cache that stores E: int4 comes to it unpacked.
 template <class E>

@@ -78,8 +78,8 @@ enum class RowRotation {
 /// Likewise: what the kernel multiplies a source's elements in. `widened` if it does not say.
 enum class Products {
   widened,  ///< float, or double
-  native,   ///< bf16, to which queries and probabilities are rounded; for elements of bf16, and of
-            ///< int8 with scales of tokens
+  native,   ///< the element itself, for which queries and probabilities are rounded: bf16, or int8
+            ///< with scales of tokens
 };
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from

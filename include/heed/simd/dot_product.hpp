@@ -40,6 +40,18 @@ void dot_tile(RowsView<const Factor> left, RowsView<const Element> right, RowsVi
     for (int t = 0; t < Tokens; ++t) out(r, t) = sum_lanes(sum[r][t]);
 }
 
+/// Calls f(row, token, rows, tokens) for tiles of up to so many rows and tokens. Tokens outside: a
+/// few rows of the page stay in the L1 cache while all query rows pass by.
+template <int Rows, int Tokens, class F>
+void for_dot_tiles(Index rows, Index tokens, const F& f) {
+  for (Index t = 0; t < tokens; t += Tokens)
+    with_constant<Tokens>(static_cast<int>(std::min<Index>(Tokens, tokens - t)), [&](auto width) {
+      for (Index r = 0; r < rows; r += Rows)
+        with_constant<Rows>(static_cast<int>(std::min<Index>(Rows, rows - r)),
+                            [&](auto height) { f(r, t, height, width); });
+    });
+}
+
 }  // namespace detail
 
 /// out = left . right^T.
@@ -49,20 +61,12 @@ void dot_tile(RowsView<const Factor> left, RowsView<const Element> right, RowsVi
 template <class T, class Element, class Factor = T>
 void dot_product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out) {
   using namespace detail;
-  // Tokens outside: a few rows of the page stay in the L1 cache while all query rows pass by.
-  for (Index t = 0; t < right.rows; t += dot_tokens) {
-    const Index width = std::min<Index>(dot_tokens, right.rows - t);
-    with_constant<dot_tokens>(static_cast<int>(width), [&](auto tokens) {
-      for (Index r = 0; r < left.rows; r += dot_rows) {
-        const Index height = std::min<Index>(dot_rows, left.rows - r);
-        with_constant<dot_rows>(static_cast<int>(height), [&](auto rows) {
-          dot_tile<decltype(rows)::value, decltype(tokens)::value>(
-              left.middle_rows(r, height), right.middle_rows(t, width),
-              out.middle_rows(r, height).middle_cols(t, width));
-        });
-      }
-    });
-  }
+  for_dot_tiles<dot_rows, dot_tokens>(left.rows, right.rows,
+                                      [&](Index r, Index t, auto rows, auto tokens) {
+                                        dot_tile<decltype(rows)::value, decltype(tokens)::value>(
+                                            left.middle_rows(r, rows), right.middle_rows(t, tokens),
+                                            out.middle_rows(r, rows).middle_cols(t, tokens));
+                                      });
 }
 
 }  // namespace heed::simd

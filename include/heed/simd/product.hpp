@@ -20,11 +20,6 @@
 
 namespace heed::simd {
 
-/// Rows of the largest tile. Six rows by two vectors keep 12 accumulators, 2 loads and a broadcast
-/// in 16 registers; six by four do so with 24 + 4 + 1 of 32. Two FMA ports of latency 4 need 8 or
-/// more independent sums, and 12 FMAs on 8 loads leave the load ports idle a third of the time.
-inline constexpr int max_tile_rows = 6;
-
 /// Depth that `product` sums in one chain before it adds the block to the result: up to 64, and all
 /// alike. One chain over a whole head of 576 has 2.7 times the rounding error of PyTorch's product;
 /// shorter blocks cost more additions.
@@ -43,34 +38,41 @@ void with_constant(int value, const F& f) {
 
 namespace detail {
 
-/// Vectors beside each other in a tile of so many rows: few rows take many, to have enough sums.
-/// Each vector needs a sum per row and a register to be loaded to; the step, the broadcast and the
-/// compiler have some of their own. A single row needs no loads of its own (they fold into the
-/// FMA).
-template <class Step>
-constexpr int tile_vectors(int rows) {
-  return rows == 1 ? 8 : std::min((num_registers - Step::registers) / (rows + 1), 8);
-}
-
-/// What a tile does with the result that is there: it sums from zero, and overwrites it or adds to
-/// it. Decided at run time, outside of the sums: so there are half as many tiles to compile.
+/// What a tile does at its end with the result that is there: overwrites it or adds to it. Decided
+/// at run time, outside of the sums: so there are half as many tiles to compile.
 struct Blocks {
   Index depth_before;  ///< of the whole, summed by earlier blocks
-  template <class T>
-  static Packet<T> start(const T*, Index) {
-    return broadcast(T{0});
+  template <class Step>
+  static auto start(Index) {
+    return Step::zero();
   }
-  template <class T>
-  void finish(T* out, const Packet<T>& sum) const {
-    store(out, depth_before == 0 ? sum : add(load(out), sum));
+  template <class T, int Vectors>
+  void finish(T* out, const Packet<T> (&sum)[Vectors], Index) const {
+    const auto each = [&](const auto& result) {
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) store(out + v * lanes<T>, result(v));
+    };
+    if (depth_before == 0)
+      each([&](int v) { return sum[v]; });
+    else
+      each([&](int v) { return add(load(out + v * lanes<T>), sum[v]); });
   }
 };
-/// Multiplies row r of the old result by carry[r] first.
+/// Adds to row r of the old result, times carry[r].
 template <class T>
 struct Carry {
   const T* factor;
-  Packet<T> start(const T* out, Index row) const { return mul(broadcast(factor[row]), load(out)); }
-  static void finish(T* out, const Packet<T>& sum) { store(out, sum); }
+  template <class Step>
+  static auto start(Index) {
+    return Step::zero();
+  }
+  template <int Vectors>
+  void finish(T* out, const Packet<T> (&sum)[Vectors], Index row) const {
+    const auto carry = broadcast(factor[row]);
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v)
+      store(out + v * lanes<T>, mul_add(carry, load(out + v * lanes<T>), sum[v]));
+  }
 };
 
 /// Whether a tile asks memory for what comes next.
@@ -87,7 +89,7 @@ inline constexpr Fetch first_fetch = Rows > 1 || sizeof(Element) == 1 ? Fetch::a
 template <class Element>
 struct Right {
   RowsView<const Element> rows;
-  Index first;           ///< rows before it are not there: 0, unless a step takes several
+  Index first;           ///< rows before it are not there, nor taken
   const Element* ahead;  ///< what will be read after this
 
   Right middle_rows(Index begin, Index count) const {
@@ -99,55 +101,54 @@ struct Right {
 /// One tile at the top left of the operands. Never inlined: beside other tiles g++ runs out of
 /// registers for the rows' pointers, which costs 10% on 16 tokens.
 /// \param first_row  of the tile, in the whole result
-template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Factor, class Start>
+template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Factor, class End>
 [[gnu::noinline]] void product_tile(RowsView<const Factor> left, Right<Element> right,
-                                    RowsView<T> out, const Start& start, Index first_row) {
+                                    RowsView<T> out, const End& end, Index first_row) {
   constexpr Index n = lanes<T>;
   using Step = DepthStep<T, Factor>;
-  Packet<T> sum[Rows][Vectors];
+  typename Step::Sum sum[Rows][Vectors];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) sum[r][v] = start.start(out.row(r) + v * n, first_row + r);
+    for (int v = 0; v < Vectors; ++v) sum[r][v] = end.template start<Step>(first_row + r);
   const auto [page, first, ahead] = right;
-  const auto present = static_cast<std::size_t>(page.rows - first);
-  for (Index k = 0; k < left.cols; k += Step::rows) {
-    const Element* const at = page.data + k * page.stride;
+  for (Index k = first / Step::rows * Step::rows; k < left.cols; k += Step::rows) {
     const Element* row[Step::rows];
-    if constexpr (Step::rows == 1) {
-      row[0] = at;
-    } else {
-      static const Element zeros[Vectors * n]{};  // for a row that is not there
-      for (Index i = 0; i < Step::rows; ++i)
-        row[i] = static_cast<std::size_t>(k + i - first) < present ? at + i * page.stride : zeros;
-    }
+    for (Index i = 0; i < Step::rows; ++i) row[i] = page.row(k + i);
+    if constexpr (Step::rows > 1)
+      if (k < first || k + Step::rows > page.rows) [[unlikely]] {
+        static const Element zeros[Vectors * n]{};  // for a row that is not there
+        for (Index i = 0; i < Step::rows; ++i)
+          if (k + i < first || k + i >= page.rows) row[i] = zeros;
+      }
     typename Step::Operand column[Vectors];
+    Step::columns(row, column);
+    if constexpr (Rows > 1)
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) {
-      column[v] = Step::columns(row, v * n);
-      if constexpr (Rows > 1) column[v] = keep_in_register(column[v]);
-    }
+      for (auto& operand : column) operand = keep_in_register(operand);
     if constexpr (fetch == Fetch::ahead)
       prefetch<Step::rows * Vectors * n>(ahead + k * (Vectors * n));
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      const auto factor = Step::factor(left.row(r) + k);
+      const auto factor = Step::factor(left.row(r), k);
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::mul_add(factor, column[v], sum[r][v]);
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) start.finish(out.row(r) + v * n, sum[r][v]);
+  for (int r = 0; r < Rows; ++r) {
+    Packet<T> value[Vectors];
+    Step::values(sum[r], value);
+    end.finish(out.row(r), value, first_row + r);
+  }
 }
 
 /// All columns of rows in tiles of `Rows`. Column strips are the outer loop: a strip of the page
 /// stays in the L1 cache while the rows pass by.
-template <int Rows, class T, class Element, class Factor, class Start>
+template <int Rows, class T, class Element, class Factor, class End>
 void product_rows(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
-                  const Start& start, Index first_row) {
-  constexpr int widest = tile_vectors<DepthStep<T, Factor>>(Rows);
+                  const End& end, Index first_row) {
+  constexpr int widest = DepthStep<T, Factor>::vectors(Rows);
   const Index vectors = out.cols / lanes<T>;
   const auto strip = [&](Index v, auto width) {
     const Index column = v * lanes<T>;
@@ -156,12 +157,12 @@ void product_rows(RowsView<const Factor> left, const Right<Element>& right, Rows
     const auto tile = [&](Index r, auto fetch) {
       product_tile<Rows, decltype(width)::value, decltype(fetch)::value>(
           left.middle_rows(r, Rows), columns,
-          RowsView<T>(out.row(r) + column, Rows, out.cols - column, out.stride), start,
+          RowsView<T>(out.row(r) + column, Rows, out.cols - column, out.stride), end,
           first_row + r);
     };
     // Once per strip: the other rows find it there.
     tile(0, std::integral_constant<Fetch, first_fetch<Rows, Element>>{});
-    if constexpr (Rows == max_tile_rows)  // fewer rows are one tile
+    if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
       for (Index r = Rows; r < left.rows; r += Rows)
         tile(r, std::integral_constant<Fetch, Fetch::nothing>{});
   };
@@ -176,17 +177,17 @@ void product_rows(RowsView<const Factor> left, const Right<Element>& right, Rows
   if constexpr (widest > 1) strips(std::integral_constant<int, 1>{});
 }
 
-template <class T, class Element, class Factor, class Start>
+template <class T, class Element, class Factor, class End>
 void product(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
-             const Start& start) {
-  const Index whole = left.rows / max_tile_rows * max_tile_rows;
+             const End& end) {
+  constexpr int most_rows = DepthStep<T, Factor>::most_rows;
+  const Index whole = left.rows / most_rows * most_rows;
   if (whole > 0)
-    product_rows<max_tile_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), start,
-                                0);
+    product_rows<most_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), end, 0);
   const Index rest = left.rows - whole;
-  with_constant<max_tile_rows - 1>(static_cast<int>(rest), [&](auto rows) {
+  with_constant<most_rows - 1>(static_cast<int>(rest), [&](auto rows) {
     product_rows<decltype(rows)::value>(left.middle_rows(whole, rest), right,
-                                        out.middle_rows(whole, rest), start, whole);
+                                        out.middle_rows(whole, rest), end, whole);
   });
 }
 
@@ -216,9 +217,8 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
 
 /// out = carry * out + left . right, otherwise as `product`.
 /// \param carry  [rows]
-/// \param first  rows of `right` before it are not there, and left has a 0 for each: with factors
-///               of bf16, whose sums are the same only if the same two rows are taken together,
-///               this may be 1
+/// \param first  rows of `right` before it are not there, nor taken. (With factors of bf16 sums are
+///               the same only if the same two rows are taken together: left has a 0 for each.)
 template <class T, class Element, class Factor = T>
 void product_carry(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
                    const T* carry, Index first, const Element* ahead) {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Products of factors in fixed point with a page of codes: those of product.hpp and of
+/// dot_product.hpp, exact but for the factors' own rounding and that of the result. Layer 1,
+/// detail.
+#pragma once
+
+#include "heed/simd/codes.hpp"
+#include "heed/simd/dot_product.hpp"
+
+#if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+
+namespace heed::simd {
+namespace detail {
+
+using CodeStep = DepthStep<float, SplitCode>;
+
+struct CodedBlock {
+  const CodeRow* left;
+  template <class Step>
+  auto start(Index row) const {
+    return Step::start(left[row]);
+  }
+  template <int Vectors>
+  void finish(float* out, const Packet<float> (&value)[Vectors], Index row) const {
+    const auto unit = broadcast(left[row].unit);
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) store(out + v * lanes<float>, mul(value[v], unit));
+  }
+};
+struct CodedCarry {
+  const CodeRow* left;
+  const float* factor;
+  template <class Step>
+  auto start(Index row) const {
+    return Step::start(left[row]);
+  }
+  template <int Vectors>
+  void finish(float* out, const Packet<float> (&value)[Vectors], Index row) const {
+    const auto unit = broadcast(left[row].unit), carry = broadcast(factor[row]);
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      float* const to = out + v * lanes<float>;
+      store(to, mul_add(value[v], unit, mul(carry, load(to))));
+    }
+  }
+};
+
+/// The sums of the lanes of four.
+inline __m128i sums_of_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i pair01 = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)),
+                pair23 = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  const __m512i four = _mm512_add_epi32(_mm512_unpacklo_epi64(pair01, pair23),
+                                        _mm512_unpackhi_epi64(pair01, pair23));
+  const __m256i two =
+      _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64(four, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+}
+
+/// Rows by up to four tokens.
+template <int Rows>
+[[gnu::noinline]] void code_dot_tile(RowsView<const SplitCode> left, const CodeRow* units,
+                                     RowsView<const int8> right, RowsView<float> out) {
+  constexpr int most = 4;
+  CodeStep::Pair sum[Rows][most];
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int t = 0; t < most; ++t) sum[r][t] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  const int8* key[most];
+#pragma GCC unroll 4
+  for (Index t = 0; t < most; ++t) key[t] = right.row(std::min(t, right.rows - 1));
+  for (Index k = 0; k < right.cols; k += CodeStep::depth) {
+    CodeStep::Pair query[Rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) query[r] = CodeStep::factors_along(left.row(r), k);
+#pragma GCC unroll 4
+    for (int t = 0; t < most; ++t) {
+      const auto codes = CodeStep::along(key[t] + k, right.cols - k);
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) sum[r][t] = CodeStep::mul_add(query[r], codes, sum[r][t]);
+    }
+  }
+  const auto present = static_cast<__mmask8>((1 << right.rows) - 1);
+#pragma GCC unroll 4
+  for (int r = 0; r < Rows; ++r) {
+    const CodeRow& row = units[r];
+    const auto number = [](__m128i sums, std::int32_t start) {
+      return _mm_cvtepi32_ps(_mm_add_epi32(sums, _mm_set1_epi32(start)));
+    };
+    const __m128 value = _mm_fmadd_ps(
+        number(sums_of_lanes(sum[r][0].upper, sum[r][1].upper, sum[r][2].upper, sum[r][3].upper),
+               row.upper),
+        _mm_set1_ps(256),
+        number(sums_of_lanes(sum[r][0].lower, sum[r][1].lower, sum[r][2].lower, sum[r][3].lower),
+               row.lower));
+    _mm_mask_storeu_ps(out.row(r), present, _mm_mul_ps(value, _mm_set1_ps(row.unit)));
+  }
+}
+
+}  // namespace detail
+
+/// out = left . right.
+/// \param left   [rows, depth], whole rows, whose last places may be 0 and have no row in `right`
+/// \param units  [rows]
+/// \param right  [depth, cols]; cols is a multiple of the vector width
+/// \param ahead  as for product.hpp
+inline void product(RowsView<const SplitCode> left, const CodeRow* units,
+                    RowsView<const int8> right, RowsView<float> out, const int8* ahead) {
+  detail::product(left, detail::Right<int8>{right, 0, ahead}, out, detail::CodedBlock{units});
+}
+
+/// out = carry * out + left . right, otherwise as `product`.
+/// \param first  rows of `right` before it are not there, and left has a 0 for each
+inline void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
+                          RowsView<const int8> right, RowsView<float> out, const float* carry,
+                          Index first, const int8* ahead) {
+  detail::product(left, detail::Right<int8>{right, first, ahead}, out,
+                  detail::CodedCarry{units, carry});
+}
+
+/// out = left . right^T.
+/// \param left   [rows, depth], whole rows, 0 beyond those of `right`
+/// \param right  [tokens, depth], rows padded to simd::row_padding
+/// \param out    [rows, tokens], overwritten
+inline void dot_product(RowsView<const SplitCode> left, const CodeRow* units,
+                        RowsView<const int8> right, RowsView<float> out) {
+  detail::for_dot_tiles<3, 4>(left.rows, right.rows, [&](Index r, Index t, auto rows, auto tokens) {
+    detail::code_dot_tile<decltype(rows)::value>(left.middle_rows(r, rows), units + r,
+                                                 right.middle_rows(t, tokens),
+                                                 out.middle_rows(r, rows).middle_cols(t, tokens));
+  });
+}
+
+}  // namespace heed::simd
+
+#endif

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Register tiles for codes, against plain loops over whole numbers.
+
+#include "heed/simd/code_product.hpp"
+
+#include <cmath>
+#include <concepts>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "support/expect_attention.hpp"  // WorstError
+#include "support/random.hpp"            // Random
+
+namespace heed {
+namespace {
+
+using test::Random;
+
+constexpr Index n = simd::lanes<float>;
+constexpr Index block = simd::SplitCode::block;
+
+/// A matrix with unused elements behind each row.
+template <class T>
+struct Rows {
+  Index rows, cols, stride;
+  std::vector<T> data;
+
+  Rows(Index rows_, Index cols_, Random& random)
+      : rows(rows_), cols(cols_), stride(cols + random.integer(0, 3)),
+        data(static_cast<std::size_t>(rows * stride)) {}
+  RowsView<const T> view() const { return {data.data(), rows, cols, stride}; }
+  RowsView<T> view() { return {data.data(), rows, cols, stride}; }
+};
+
+Rows<float> normal_rows(Index rows, Index cols, Random& random) {
+  Rows<float> made(rows, cols, random);
+  made.data = random.normals<float>(rows * made.stride);
+  return made;
+}
+Rows<int8> code_rows(Index rows, Index cols, Random& random) {
+  Rows<int8> made(rows, cols, random);
+  for (int8& code : made.data) code = static_cast<int8>(random.integer(-127, 127));
+  return made;
+}
+
+/// Rows of factors whose places [begin, end) hold numbers, and zeros up to whole blocks.
+template <class Code>
+struct Factors {
+  Index rows, stride;
+  std::vector<Code> codes;
+  std::vector<simd::CodeRow> units;
+
+  Factors(const Rows<float>& numbers, Index begin)
+      : rows(numbers.rows), stride((begin + numbers.cols + block - 1) / block * block),
+        codes(static_cast<std::size_t>(rows * stride)) {
+    std::vector<float> row(static_cast<std::size_t>(stride));
+    for (Index r = 0; r < rows; ++r) {
+      std::copy_n(numbers.view().row(r), numbers.cols, row.begin() + begin);
+      units.push_back(simd::DepthStep<float, Code>::encode(row.data(), begin + numbers.cols,
+                                                           codes.data() + r * stride, 0, stride));
+    }
+  }
+  RowsView<const Code> view() const { return {codes.data(), rows, stride}; }
+  std::int64_t code(Index r, Index k) const {
+    const int8* const upper = Code::upper(codes.data() + r * stride, k);
+    return 256 * std::int64_t{upper[0]} + upper[block];
+  }
+  double unit(Index r) const {
+    return static_cast<double>(units[static_cast<std::size_t>(r)].unit);
+  }
+};
+
+/// unit * sum is rounded when its halves are put together, when it is multiplied, and when it is
+/// added.
+void expect_near(test::WorstError& worst, float found, double product, double carried,
+                 const std::string& place) {
+  const double bound = 0x1p-24 * (3 * std::abs(product) + 2 * std::abs(carried));
+  worst.compare(found, static_cast<long double>(product) + carried, bound,
+                [&](auto& words) { words << place; });
+}
+
+template <class Factor>
+class CodeProduct : public testing::Test {
+ protected:
+  static constexpr bool is_there = !std::same_as<Factor, float>;
+  void SetUp() override {
+    if (!is_there) GTEST_SKIP() << "the target has no products of codes";
+  }
+};
+TYPED_TEST_SUITE(CodeProduct, testing::Types<simd::CodeFactor>);
+
+TYPED_TEST(CodeProduct, EveryShape) {
+  if constexpr (TestFixture::is_there) {
+    using Step = simd::DepthStep<float, TypeParam>;
+    Random random(1);
+    test::WorstError worst;
+    for (Index rows = 0; rows <= 13; ++rows)
+      for (Index vectors = 1; vectors <= 10; ++vectors)
+        for (const Index depth : {1, 2, 5, 64, 67, 130})
+          for (const Index first : {0, 1, 4, 62}) {
+            if (first >= depth) continue;
+            const Factors<TypeParam> left(normal_rows(rows, depth - first, random), first);
+            const Rows<int8> right = code_rows(depth, vectors * n, random);
+            const auto carry = random.uniforms<float>(rows, 0, 1);
+            const Rows<float> before = normal_rows(rows, vectors * n, random);
+            Rows<float> product = before, sum = before;
+            const RowsView<const TypeParam> some =
+                left.view().middle_cols(0, (depth + Step::rows - 1) / Step::rows * Step::rows);
+            if (first == 0)
+              simd::product(some, left.units.data(), right.view(), product.view(),
+                            right.data.data());
+            simd::product_carry(some, left.units.data(), right.view(), sum.view(), carry.data(),
+                                first, right.data.data());
+            for (Index r = 0; r < rows; ++r)
+              for (Index c = 0; c < before.stride; ++c) {
+                const auto at = static_cast<std::size_t>(r * before.stride + c);
+                if (c >= before.cols) {
+                  EXPECT_EQ(sum.data[at], before.data[at]) << "gap";
+                  continue;
+                }
+                std::int64_t exact = 0;
+                for (Index k = first; k < depth; ++k)
+                  exact += left.code(r, k) * std::int64_t{right.view()(k, c)};
+                const double value = left.unit(r) * static_cast<double>(exact);
+                const std::string place = std::to_string(rows) + " rows, depth " +
+                                          std::to_string(depth) + ", row " + std::to_string(r) +
+                                          ", column " + std::to_string(c);
+                if (first == 0) expect_near(worst, product.data[at], value, 0, place);
+                expect_near(worst, sum.data[at], value,
+                            static_cast<double>(carry[static_cast<std::size_t>(r)]) *
+                                static_cast<double>(before.data[at]),
+                            place + " of the sum");
+              }
+          }
+    worst.expect_within_bounds();
+  }
+}
+
+TYPED_TEST(CodeProduct, OfDotProductsEveryShape) {
+  if constexpr (TestFixture::is_there) {
+    Random random(2);
+    test::WorstError worst;
+    for (Index rows = 0; rows <= 7; ++rows)
+      for (Index tokens = 0; tokens <= 9; ++tokens)
+        for (const Index depth : {16, 48, 64, 80, 512}) {
+          const Factors<TypeParam> left(normal_rows(rows, depth, random), 0);
+          const Rows<int8> right = code_rows(tokens, depth, random);
+          Rows<float> found = normal_rows(rows, tokens, random);
+          const Rows<float> before = found;
+          simd::dot_product(left.view(), left.units.data(), right.view(), found.view());
+          for (Index r = 0; r < rows; ++r)
+            for (Index t = 0; t < found.stride; ++t) {
+              const auto at = static_cast<std::size_t>(r * found.stride + t);
+              if (t >= tokens) {
+                EXPECT_EQ(found.data[at], before.data[at]) << "gap";
+                continue;
+              }
+              std::int64_t exact = 0;
+              for (Index k = 0; k < depth; ++k)
+                exact += left.code(r, k) * std::int64_t{right.view()(t, k)};
+              expect_near(worst, found.data[at], left.unit(r) * static_cast<double>(exact), 0,
+                          "row " + std::to_string(r) + ", token " + std::to_string(t));
+            }
+        }
+    worst.expect_within_bounds();
+  }
+}
+
+// The largest sums there are: of a thousand products, all of one sign.
+TYPED_TEST(CodeProduct, OfTheLargestCodesIsExact) {
+  if constexpr (TestFixture::is_there) {
+    constexpr Index depth = 1024;
+    Random random(3);
+    Rows<float> numbers(1, depth, random);
+    Rows<int8> keys(1, depth, random), columns(depth, n, random);
+    for (const int sign : {1, -1}) {
+      std::fill(numbers.data.begin(), numbers.data.end(), 32639.0F);
+      std::fill(keys.data.begin(), keys.data.end(), static_cast<int8>(sign * 127));
+      std::fill(columns.data.begin(), columns.data.end(), static_cast<int8>(sign * 127));
+      const Factors<TypeParam> left(numbers, 0);
+      Rows<float> score(1, 1, random), product(1, n, random);
+      simd::dot_product(left.view(), left.units.data(), keys.view(), score.view());
+      simd::product(left.view(), left.units.data(), columns.view(), product.view(),
+                    columns.data.data());
+      const auto exact = static_cast<float>(sign * 127.0 * 32639 * depth);
+      EXPECT_EQ(score.data[0], exact);
+      for (Index c = 0; c < n; ++c) EXPECT_EQ(product.view()(0, c), exact);
+    }
+  }
+}
+
+TYPED_TEST(CodeProduct, BitsOfARowDoNotDependOnTheOthers) {
+  if constexpr (TestFixture::is_there) {
+    Random random(4);
+    for (Index rows = 1; rows <= 13; ++rows)
+      for (const Index vectors : {1, 3, 8, 11}) {
+        const Factors<TypeParam> left(normal_rows(rows, 48, random), 0);
+        const Rows<int8> right = code_rows(48, vectors * n, random),
+                         tokens = code_rows(vectors, 48, random);
+        const Rows<float> before = normal_rows(rows, vectors * n, random);
+        Rows<float> together = before, alone = before;
+        Rows<float> scores = normal_rows(rows, vectors, random), one = scores;
+        simd::product(left.view(), left.units.data(), right.view(), together.view(),
+                      right.data.data());
+        simd::dot_product(left.view(), left.units.data(), tokens.view(), scores.view());
+        for (Index r = 0; r < rows; ++r) {
+          const RowsView<const TypeParam> row = left.view().middle_rows(r, 1);
+          simd::product(row, left.units.data() + r, right.view(), alone.view().middle_rows(r, 1),
+                        right.data.data());
+          simd::dot_product(row, left.units.data() + r, tokens.view(),
+                            one.view().middle_rows(r, 1));
+        }
+        EXPECT_EQ(together.data, alone.data);
+        EXPECT_EQ(scores.data, one.data);
+      }
+  }
+}
+
+TYPED_TEST(CodeProduct, FactorsAreWithinHalfAUnit) {
+  if constexpr (TestFixture::is_there) {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+    Random random(5);
+    for (const Index cols : {1, 15, 16, 33, 64, 100}) {
+      Rows<float> numbers = normal_rows(1, cols, random);
+      numbers.data[static_cast<std::size_t>(cols / 2)] = -40;
+      const Factors<TypeParam> factors(numbers, 0);
+      EXPECT_FLOAT_EQ(factors.units[0].unit, 40.0F / 32639);
+      for (Index k = 0; k < factors.stride; ++k) {
+        const double number = k < cols ? static_cast<double>(numbers.view()(0, k)) : 0;
+        EXPECT_NEAR(factors.unit(0) * static_cast<double>(factors.code(0, k)), number,
+                    0.501 * factors.unit(0));
+      }
+      for (const float bad : {nan, infinity, -infinity}) {
+        Rows<float> other = numbers;
+        other.data[static_cast<std::size_t>(cols - 1)] = bad;
+        EXPECT_TRUE(std::isnan(Factors<TypeParam>(other, 0).unit(0)));
+      }
+      for (const float small : {0.0F, 1e-36F, std::numeric_limits<float>::denorm_min()}) {
+        Rows<float> other = numbers;
+        std::fill(other.data.begin(), other.data.end(), small);
+        const Factors<TypeParam> none(other, 0);
+        EXPECT_EQ(none.unit(0), 0);
+        for (Index k = 0; k < none.stride; ++k) EXPECT_EQ(none.code(0, k), 0);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace heed
