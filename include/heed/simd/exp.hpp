@@ -33,9 +33,19 @@ struct FloatExponent {
   static Packet<float> n(const Packet<float>& x) {
     return mul_add(x, broadcast(log2_e), broadcast(rounder));
   }
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   static Packet<float> rest(const Packet<float>& x, const Packet<float>& n) {
     return mul_add(x, broadcast(log2_e), sub(broadcast(rounder), n));
   }
+#else
+  // The product would be rounded, by more than the rest may be off. So n ln(2) is taken from x in
+  // two parts, the first of so few digits that n times it is exact.
+  static Packet<float> rest(const Packet<float>& x, const Packet<float>& n) {
+    const auto minus_n = sub(broadcast(rounder), n);
+    const auto most = add(x, mul(minus_n, broadcast(0.693359375F)));
+    return mul(add(most, mul(minus_n, broadcast(-2.12194440e-4F))), broadcast(log2_e));
+  }
+#endif
   static Packet<float> times_two_to(const Packet<float>& n, const Packet<float>& value,
                                     const Packet<float>& x) {
     namespace ei = Eigen::internal;
