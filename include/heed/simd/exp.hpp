@@ -28,8 +28,9 @@ struct FloatExponent {
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, broadcast(least), _CMP_NLT_UQ), value, n);
   }
 #else
-  // n comes as 1.5 * 2^23 + n, where the unit in the last place is 1.
-  static constexpr float rounder = 12582912.0F;
+  // n comes as 1.5 * 2^23 + 127 + n, where the unit in the last place is 1: its last bits are the
+  // exponent of 2^n.
+  static constexpr float rounder = 12582912.0F + 127;
   static Packet<float> n(const Packet<float>& x) {
     return mul_add(x, broadcast(log2_e), broadcast(rounder));
   }
@@ -50,9 +51,8 @@ struct FloatExponent {
                                     const Packet<float>& x) {
     namespace ei = Eigen::internal;
     using Integers = IntegerPacket<float>;
-    const auto exponent = ei::plogical_shift_left<23>(ei::preinterpret<Integers>(n));
     const auto two_to_n =
-        ei::preinterpret<Packet<float>>(ei::padd(exponent, ei::pset1<Integers>(0x3F800000)));
+        ei::preinterpret<Packet<float>>(ei::plogical_shift_left<23>(ei::preinterpret<Integers>(n)));
     return zero_where_less(mul(value, two_to_n), x, broadcast(least));
   }
 #endif
