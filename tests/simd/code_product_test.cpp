@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "support/expect_attention.hpp"  // WorstError
+#include "support/padded_rows.hpp"       // PaddedRows
 #include "support/random.hpp"            // Random
 
 namespace heed {
@@ -23,29 +24,8 @@ using test::Random;
 constexpr Index n = simd::lanes<float>;
 constexpr Index block = simd::SplitCode::block;
 
-/// A matrix with unused elements behind each row.
 template <class T>
-struct Rows {
-  Index rows, cols, stride;
-  std::vector<T> data;
-
-  Rows(Index rows_, Index cols_, Random& random)
-      : rows(rows_), cols(cols_), stride(cols + random.integer(0, 3)),
-        data(static_cast<std::size_t>(rows * stride)) {}
-  RowsView<const T> view() const { return {data.data(), rows, cols, stride}; }
-  RowsView<T> view() { return {data.data(), rows, cols, stride}; }
-};
-
-Rows<float> normal_rows(Index rows, Index cols, Random& random) {
-  Rows<float> made(rows, cols, random);
-  made.data = random.normals<float>(rows * made.stride);
-  return made;
-}
-Rows<int8> code_rows(Index rows, Index cols, Random& random) {
-  Rows<int8> made(rows, cols, random);
-  for (int8& code : made.data) code = static_cast<int8>(random.integer(-127, 127));
-  return made;
-}
+using Rows = test::PaddedRows<T>;
 
 /// Rows of factors whose places [begin, end) hold numbers, and zeros up to whole blocks.
 template <class Code>
@@ -103,10 +83,10 @@ TYPED_TEST(CodeProduct, EveryShape) {
         for (const Index depth : {1, 2, 5, 64, 67, 130})
           for (const Index first : {0, 1, 4, 62}) {
             if (first >= depth) continue;
-            const Factors<TypeParam> left(normal_rows(rows, depth - first, random), first);
-            const Rows<int8> right = code_rows(depth, vectors * n, random);
+            const Factors<TypeParam> left(Rows<float>(rows, depth - first, random), first);
+            const Rows<int8> right = Rows<int8>(depth, vectors * n, random);
             const auto carry = random.uniforms<float>(rows, 0, 1);
-            const Rows<float> before = normal_rows(rows, vectors * n, random);
+            const Rows<float> before = Rows<float>(rows, vectors * n, random);
             Rows<float> product = before, sum = before;
             const RowsView<const TypeParam> some =
                 left.view().middle_cols(0, (depth + Step::rows - 1) / Step::rows * Step::rows);
@@ -147,9 +127,9 @@ TYPED_TEST(CodeProduct, OfDotProductsEveryShape) {
     for (Index rows = 0; rows <= 7; ++rows)
       for (Index tokens = 0; tokens <= 9; ++tokens)
         for (const Index depth : {16, 48, 64, 80, 512}) {
-          const Factors<TypeParam> left(normal_rows(rows, depth, random), 0);
-          const Rows<int8> right = code_rows(tokens, depth, random);
-          Rows<float> found = normal_rows(rows, tokens, random);
+          const Factors<TypeParam> left(Rows<float>(rows, depth, random), 0);
+          const Rows<int8> right = Rows<int8>(tokens, depth, random);
+          Rows<float> found = Rows<float>(rows, tokens, random);
           const Rows<float> before = found;
           simd::dot_product(left.view(), left.units.data(), right.view(), found.view());
           for (Index r = 0; r < rows; ++r)
@@ -198,12 +178,12 @@ TYPED_TEST(CodeProduct, BitsOfARowDoNotDependOnTheOthers) {
     Random random(4);
     for (Index rows = 1; rows <= 13; ++rows)
       for (const Index vectors : {1, 3, 8, 11}) {
-        const Factors<TypeParam> left(normal_rows(rows, 48, random), 0);
-        const Rows<int8> right = code_rows(48, vectors * n, random),
-                         tokens = code_rows(vectors, 48, random);
-        const Rows<float> before = normal_rows(rows, vectors * n, random);
+        const Factors<TypeParam> left(Rows<float>(rows, 48, random), 0);
+        const Rows<int8> right = Rows<int8>(48, vectors * n, random),
+                         tokens = Rows<int8>(vectors, 48, random);
+        const Rows<float> before = Rows<float>(rows, vectors * n, random);
         Rows<float> together = before, alone = before;
-        Rows<float> scores = normal_rows(rows, vectors, random), one = scores;
+        Rows<float> scores = Rows<float>(rows, vectors, random), one = scores;
         simd::product(left.view(), left.units.data(), right.view(), together.view(),
                       right.data.data());
         simd::dot_product(left.view(), left.units.data(), tokens.view(), scores.view());
@@ -226,7 +206,7 @@ TYPED_TEST(CodeProduct, FactorsAreWithinHalfAUnit) {
     constexpr float nan = std::numeric_limits<float>::quiet_NaN();
     Random random(5);
     for (const Index cols : {1, 15, 16, 33, 64, 100}) {
-      Rows<float> numbers = normal_rows(1, cols, random);
+      Rows<float> numbers = Rows<float>(1, cols, random);
       numbers.data[static_cast<std::size_t>(cols / 2)] = -40;
       const Factors<TypeParam> factors(numbers, 0);
       EXPECT_FLOAT_EQ(factors.units[0].unit, 40.0F / 32639);

@@ -14,6 +14,7 @@
 
 #include "heed/simd/dot_product.hpp"
 #include "support/expect_attention.hpp"  // Exact, WorstError, walk_bound
+#include "support/padded_rows.hpp"       // PaddedRows
 #include "support/random.hpp"            // Random
 
 namespace heed {
@@ -24,18 +25,8 @@ using test::Random;
 
 constexpr Index most_rows = 17;
 
-/// A random matrix with unused elements behind each row.
 template <class T>
-struct Rows {
-  Index rows, cols, stride;
-  std::vector<T> data;
-
-  Rows(Index rows_, Index cols_, Random& random)
-      : rows(rows_), cols(cols_), stride(cols + random.integer(0, 3)),
-        data(random.normals<T>(rows * stride)) {}
-  RowsView<const T> view() const { return {data.data(), rows, cols, stride}; }
-  RowsView<T> view() { return {data.data(), rows, cols, stride}; }
-};
+using Rows = test::PaddedRows<T>;
 
 /// Holds found(r, c) against carry[r] * before(r, c) + sum_k left(r, k) * factor(k, c), with no
 /// carry if that is empty; what lies between the rows must not have changed.

@@ -15,12 +15,15 @@ namespace detail {
 
 using CodeStep = DepthStep<float, SplitCode>;
 
-struct CodedBlock {
+/// What sums of codes start from, and their units.
+struct CodedLeft {
   const CodeRow* left;
   template <class Step>
   auto start(Index row) const {
     return Step::start(left[row]);
   }
+};
+struct CodedBlock : CodedLeft {
   template <int Vectors>
   void finish(float* out, const Packet<float> (&value)[Vectors], Index row) const {
     const auto unit = broadcast(left[row].unit);
@@ -28,13 +31,8 @@ struct CodedBlock {
     for (int v = 0; v < Vectors; ++v) store(out + v * lanes<float>, mul(value[v], unit));
   }
 };
-struct CodedCarry {
-  const CodeRow* left;
+struct CodedCarry : CodedLeft {
   const float* factor;
-  template <class Step>
-  auto start(Index row) const {
-    return Step::start(left[row]);
-  }
   template <int Vectors>
   void finish(float* out, const Packet<float> (&value)[Vectors], Index row) const {
     const auto unit = broadcast(left[row].unit), carry = broadcast(factor[row]);
@@ -107,7 +105,7 @@ template <int Rows>
 /// \param ahead  as for product.hpp
 inline void product(RowsView<const SplitCode> left, const CodeRow* units,
                     RowsView<const int8> right, RowsView<float> out, const int8* ahead) {
-  detail::product(left, detail::Right<int8>{right, 0, ahead}, out, detail::CodedBlock{units});
+  detail::product(left, detail::Right<int8>{right, 0, ahead}, out, detail::CodedBlock{{units}});
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
@@ -116,7 +114,7 @@ inline void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
                           RowsView<const int8> right, RowsView<float> out, const float* carry,
                           Index first, const int8* ahead) {
   detail::product(left, detail::Right<int8>{right, first, ahead}, out,
-                  detail::CodedCarry{units, carry});
+                  detail::CodedCarry{{units}, carry});
 }
 
 /// out = left . right^T.

@@ -38,14 +38,17 @@ void with_constant(int value, const F& f) {
 
 namespace detail {
 
-/// What a tile does at its end with the result that is there: overwrites it or adds to it. Decided
-/// at run time, outside of the sums: so there are half as many tiles to compile.
-struct Blocks {
-  Index depth_before;  ///< of the whole, summed by earlier blocks
+/// Sums that start from nothing.
+struct FromZero {
   template <class Step>
   static auto start(Index) {
     return Step::zero();
   }
+};
+/// What a tile does at its end with the result that is there: overwrites it or adds to it. Decided
+/// at run time, outside of the sums: so there are half as many tiles to compile.
+struct Blocks : FromZero {
+  Index depth_before;  ///< of the whole, summed by earlier blocks
   template <class T, int Vectors>
   void finish(T* out, const Packet<T> (&sum)[Vectors], Index) const {
     const auto each = [&](const auto& result) {
@@ -60,12 +63,8 @@ struct Blocks {
 };
 /// Adds to row r of the old result, times carry[r].
 template <class T>
-struct Carry {
+struct Carry : FromZero {
   const T* factor;
-  template <class Step>
-  static auto start(Index) {
-    return Step::zero();
-  }
   template <int Vectors>
   void finish(T* out, const Packet<T> (&sum)[Vectors], Index row) const {
     const auto carry = broadcast(factor[row]);
@@ -210,7 +209,8 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
   Index k = 0;
   do {  // at least once: a product of no depth is zero
     const Index depth = std::min(block, left.cols - k);
-    detail::product(left.middle_cols(k, depth), all.middle_rows(k, depth), out, detail::Blocks{k});
+    detail::product(left.middle_cols(k, depth), all.middle_rows(k, depth), out,
+                    detail::Blocks{{}, k});
     k += block;
   } while (k < left.cols);
 }
@@ -222,7 +222,8 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
 template <class T, class Element, class Factor = T>
 void product_carry(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
                    const T* carry, Index first, const Element* ahead) {
-  detail::product(left, detail::Right<Element>{right, first, ahead}, out, detail::Carry<T>{carry});
+  detail::product(left, detail::Right<Element>{right, first, ahead}, out,
+                  detail::Carry<T>{{}, carry});
 }
 
 }  // namespace heed::simd
