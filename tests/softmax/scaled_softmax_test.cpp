@@ -33,10 +33,11 @@ class SoftmaxStep : public testing::Test {
   }
   static T step(std::vector<T>& scores, std::uint64_t visible, SoftmaxState<T>& state) {
     const detail::VectorRange vectors = vectors_of(visible);
-    const T carry = detail::raise_row_max(
-        scores.data(), vectors, visible, Scale{0.5},
-        {.head = 0, .q_row = 0, .kv_row = 0, .extent = {1, page_size}}, state);
-    detail::exponentiate(scores.data(), vectors, state, [&](Index key, const auto& probs) {
+    T carry = detail::raise_row_max(scores.data(), vectors, visible, Scale{0.5},
+                                    {.head = 0, .q_row = 0, .kv_row = 0, .extent = {1, page_size}},
+                                    state);
+    detail::exponentiate_carries(&carry, 1);
+    detail::exponentiate(scores.data(), vectors, carry, state, [&](Index key, const auto& probs) {
       simd::store(scores.data() + key, probs);
     });
     return carry;
@@ -120,6 +121,34 @@ TYPED_TEST(SoftmaxStep, CarriesWhatWasSummed) {
                        test::unit_roundoff<TypeParam>;
   EXPECT_NEAR(static_cast<double>(state.row_sum), static_cast<double>(sum), bound);
   EXPECT_NEAR(static_cast<double>(carried_sum), static_cast<double>(sum), bound);
+}
+
+// Whole vectors of rows and the rows that are left alike, or a row's bits would depend on the rows
+// beside it.
+TYPED_TEST(SoftmaxStep, CarriesAreTheSameForAnyNumberOfRows) {
+  Random random(4);
+  for (Index rows = 0; rows <= 2 * this->n + 1; ++rows) {
+    auto logarithms = random.normals<TypeParam>(rows, 5);
+    for (Index r = 0; r < rows; ++r) {
+      TypeParam& x = logarithms[static_cast<std::size_t>(r)];
+      x = r % 5 == 0 ? TypeParam(0) : r % 7 == 3 ? -this->infinity : -std::abs(x);
+    }
+    auto together = logarithms;
+    together.push_back(TypeParam(-3));  // beyond the last row, not to be touched
+    detail::exponentiate_carries(together.data(), rows);
+    EXPECT_EQ(together.back(), -3);
+    for (Index r = 0; r < rows; ++r) {
+      TypeParam alone = logarithms[static_cast<std::size_t>(r)];
+      const TypeParam found = together[static_cast<std::size_t>(r)];
+      const auto exact = std::exp(static_cast<long double>(alone));
+      EXPECT_NEAR(static_cast<double>(found), static_cast<double>(exact),
+                  static_cast<double>(exact) * (4 - 2 * std::max(-1e3, double{alone})) *
+                      test::unit_roundoff<TypeParam>);
+      if (alone == 0) EXPECT_EQ(found, 1);
+      detail::exponentiate_carries(&alone, 1);
+      EXPECT_EQ(alone, found);
+    }
+  }
 }
 
 TYPED_TEST(SoftmaxStep, ScoresOfMinusInfinityLeaveTheStateEmpty) {

@@ -29,10 +29,7 @@ class State : public testing::Test {
   /// Takes the scores in one by one.
   static SoftmaxState<T> over(const std::vector<T>& scores) {
     SoftmaxState<T> state;
-    for (const T score : scores) {
-      state.rebase(std::max(state.row_max, score));
-      state.row_sum += std::exp(score - state.row_max);
-    }
+    for (const T score : scores) state.merge({score, T{1}});
     return state;
   }
   static SoftmaxState<T> merged(SoftmaxState<T> a, const SoftmaxState<T>& b) {
@@ -78,20 +75,6 @@ TYPED_TEST(State, OfOneScoreIsTheScore) {
   for (const TypeParam score :
        {TypeParam(0), TypeParam(-3.5), TypeParam(1e30), this->largest, -this->largest})
     EXPECT_EQ(this->over({score}).lse(), score);
-}
-
-// Values that were summed with the old weights are to be multiplied by the factor.
-TYPED_TEST(State, RebasesByTheFactorItReturns) {
-  SoftmaxState<TypeParam> state;
-  EXPECT_EQ(state.rebase(3), 0) << "nothing was summed yet";
-  state.row_sum = 2;
-  EXPECT_EQ(state.rebase(3), 1) << "the maximum did not grow";
-  EXPECT_EQ(state.row_sum, 2);
-  const TypeParam factor = state.rebase(5);
-  EXPECT_EQ(factor, std::exp(TypeParam(-2)));
-  EXPECT_EQ(state.row_sum, 2 * factor);
-  EXPECT_EQ(state.row_max, 5);
-  EXPECT_EQ(state.rebase(this->largest), 0);
 }
 
 TYPED_TEST(State, MergesToTheStateOverAll) {
@@ -177,7 +160,6 @@ TYPED_TEST(State, NanStaysNan) {
   const auto a = left.merge({this->nan, TypeParam(1)}), b = right.merge(some);
   EXPECT_TRUE(std::isnan(a.self * 0 + a.other * 0));
   EXPECT_TRUE(std::isnan(b.self * 0 + b.other * 0));
-  EXPECT_TRUE(std::isnan(SoftmaxState<TypeParam>(some).rebase(this->nan)));
 }
 
 }  // namespace

@@ -117,7 +117,7 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
     }
 }
 
-/// The softmax's second half for a row: its probabilities, times the values' scales, as factors.
+/// The softmax's last part for a row: its probabilities, times the values' scales, as factors.
 template <class T, class Source, class Element>
 void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& page, Index row,
                 VectorRange vectors) {
@@ -132,7 +132,7 @@ void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& 
     else
       simd::store_rounded(probs + key, prob);
   };
-  exponentiate(scores, vectors, scratch.partial.state[row], keep);
+  exponentiate(scores, vectors, scratch.carry[row], scratch.partial.state[row], keep);
   if constexpr (Scratch::is_coded) {
     const Index begin = vectors.begin * simd::lanes<T>, end = vectors.end * simd::lanes<T>;
     scratch.prob_units[row] = Scratch::Step::encode(scores + begin, end - begin, probs, begin, end);
@@ -195,6 +195,7 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
                                        scratch.partial.state[r]);
     });
   }
+  exponentiate_carries(scratch.carry + rows.begin, rows.end - rows.begin);
   for (Index r = rows.begin; r < rows.end; ++r)
     either_way(r, [&](VectorRange range, std::uint64_t) { take_probs(scratch, view, r, range); });
   add_values(problem, scratch, page, rows, seen);

@@ -33,50 +33,83 @@ void hide(T* scores, std::uint64_t visible) {
   }
 }
 
-/// A step of the online softmax is two halves, so that the rows of a tile can take the first one
-/// after another and then the second: the rows of a half are independent of each other and overlap,
-/// where the two halves of one row wait for its maximum.
+/// A step of the online softmax is three parts, which the rows of a tile take one after another:
+/// within a part rows are independent of each other and overlap, where the parts of one row wait
+/// for its maximum.
 ///
-/// First half: scores pass the score policy and the mask, and the row's maximum may grow.
+/// First part: scores pass the score policy and the mask, and the row's maximum may grow.
 ///
 /// \param scores   [page_size], query . key on entry, what the softmax is of on exit. Only
 ///                 `vectors` are read and written.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
-/// \returns the factor for the values that were summed before this page
+/// \returns the logarithm of the factor for what was summed before this page
 template <class T, class Score>
 T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Score& score_policy,
                 ScoreSite site, SoftmaxState<T>& state) {
   constexpr Index n = simd::lanes<T>;
   const Index page_begin = site.kv_row;
   auto page_max = simd::broadcast(-std::numeric_limits<T>::infinity());
-  for (Index v = vectors.begin; v < vectors.end; ++v) {
-    site.kv_row = page_begin + v * n;
-    const auto score = score_policy.template apply<T>(simd::load(scores + v * n), site);
-    simd::store(scores + v * n, score);
-    page_max = simd::max(page_max, score);
-  }
+  // All loads before the stores, or the policy would be read anew after each.
+  const auto step = [&]<int Count>(Index v, std::integral_constant<int, Count>) {
+    simd::Packet<T> score[Count];
+#pragma GCC unroll 4
+    for (int i = 0; i < Count; ++i) {
+      site.kv_row = page_begin + (v + i) * n;
+      score[i] = score_policy.template apply<T>(simd::load(scores + (v + i) * n), site);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < Count; ++i) {
+      simd::store(scores + (v + i) * n, score[i]);
+      page_max = simd::max(page_max, score[i]);
+    }
+  };
+  Index v = vectors.begin;
+  for (; v + 4 <= vectors.end; v += 4) step(v, std::integral_constant<int, 4>{});
+  for (; v < vectors.end; ++v) step(v, std::integral_constant<int, 1>{});
   if (visible != all_visible) {
     hide(scores, visible);
     page_max = simd::broadcast(-std::numeric_limits<T>::infinity());
-    for (Index v = vectors.begin; v < vectors.end; ++v)
+    for (v = vectors.begin; v < vectors.end; ++v)
       page_max = simd::max(page_max, simd::load(scores + v * n));
   }
-  return state.rebase(std::max(state.row_max, simd::max_lanes(page_max)));
+  const T before = state.row_max;
+  state.row_max = std::max(before, simd::max_lanes(page_max));
+  return before - state.reference();
 }
 
-/// Second half: exp(score - state.row_max), which is 0 where hidden, is kept, and the row's sum
-/// grows by it.
+/// Second part: the logarithms of some rows' factors become the factors. A maximum that did not
+/// grow gives exactly 1.
+template <class T>
+void exponentiate_carries(T* carry, Index rows) {
+  constexpr Index n = simd::lanes<T>;
+  Index r = 0;
+  for (; r + n <= rows; r += n) {
+    simd::Packet<T> some[] = {simd::load(carry + r)};
+    simd::exp_nonpositive<T>(some);
+    simd::store(carry + r, some[0]);
+  }
+  // Few rows are decoding, where all waits for them: the maximum seldom grows.
+  for (; r < rows; ++r) {
+    simd::Packet<T> one[] = {simd::broadcast(carry[r])};
+    if (carry[r] != 0) simd::exp_nonpositive<T>(one);
+    carry[r] = carry[r] != 0 ? simd::max_lanes(one[0]) : T{1};
+  }
+}
+
+/// Third part: exp(score - row_max), which is 0 where hidden, is kept, and the row's sum grows by
+/// it.
 ///
 /// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do
 /// so too (inf - inf), as they do in PyTorch.
 ///
-/// \param keep  keep(i, packet) takes the probabilities of the keys from i on
+/// \param carry  the factor for what was summed before this page
+/// \param keep   keep(i, packet) takes the probabilities of the keys from i on
 template <class T, class Keep>
-void exponentiate(const T* scores, VectorRange vectors, SoftmaxState<T>& state, const Keep& keep) {
+void exponentiate(const T* scores, VectorRange vectors, T carry, SoftmaxState<T>& state,
+                  const Keep& keep) {
   constexpr Index n = simd::lanes<T>;
-  // A row that has seen no key yet subtracts 0 from its -inf, not -inf.
-  const auto reference = simd::broadcast(state.empty() ? T{0} : state.row_max);
+  const auto reference = simd::broadcast(state.reference());
   auto sum = simd::broadcast(T{0});
   const auto step = [&]<int Count>(Index key, std::integral_constant<int, Count>) {
     simd::Packet<T> prob[Count];
@@ -92,7 +125,7 @@ void exponentiate(const T* scores, VectorRange vectors, SoftmaxState<T>& state, 
   for (; v + 2 <= vectors.end; v += 2) step(v * n, std::integral_constant<int, 2>{});
   if (v < vectors.end) step(v * n, std::integral_constant<int, 1>{});
   const T page_sum = simd::sum_lanes(sum);
-  state.row_sum += page_sum;
+  state.row_sum = carry * state.row_sum + page_sum;
   // The maximum may have passed over a NaN; the sum did not.
   if (std::isnan(page_sum)) state.row_max = page_sum;
 }

@@ -26,19 +26,9 @@ struct SoftmaxState {
   /// Log-sum-exp of the scores seen; -inf if there were none.
   T lse() const noexcept { return empty() ? row_max : row_max + std::log(row_sum); }
 
-  /// Moves the reference point to `new_max` and returns the factor for the values summed so far: 1
-  /// unless the maximum grew.
-  T rebase(T new_max) noexcept {
-    if (new_max == row_max || empty()) {
-      const T factor = empty() ? T{0} : T{1};
-      row_max = new_max;
-      return factor;
-    }
-    const T factor = std::exp(row_max - new_max);
-    row_sum *= factor;
-    row_max = new_max;
-    return factor;
-  }
+  /// What scores are taken relative to: the maximum, but 0 while empty, as -inf - -inf is no
+  /// number.
+  T reference() const noexcept { return empty() ? T{0} : row_max; }
 
   /// The factors that bring two sums of values to a common reference point.
   struct Factors {
