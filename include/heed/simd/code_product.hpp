@@ -25,7 +25,7 @@ struct CodedLeft {
 };
 struct CodedBlock : CodedLeft {
   template <int Vectors>
-  void finish(float* out, const Packet<float> (&value)[Vectors], Index row) const {
+  void finish(float* out, const Packet<float> (&value)[Vectors], Index row, Index) const {
     const auto unit = broadcast(left[row].unit);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) store(out + v * lanes<float>, mul(value[v], unit));
@@ -34,7 +34,7 @@ struct CodedBlock : CodedLeft {
 struct CodedCarry : CodedLeft {
   const float* factor;
   template <int Vectors>
-  void finish(float* out, const Packet<float> (&value)[Vectors], Index row) const {
+  void finish(float* out, const Packet<float> (&value)[Vectors], Index row, Index) const {
     const auto unit = broadcast(left[row].unit), carry = broadcast(factor[row]);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
@@ -105,7 +105,8 @@ template <int Rows>
 /// \param ahead  as for product.hpp
 inline void product(RowsView<const SplitCode> left, const CodeRow* units,
                     RowsView<const int8> right, RowsView<float> out, const int8* ahead) {
-  detail::product(left, detail::Right<int8>{right, 0, ahead}, out, detail::CodedBlock{{units}});
+  detail::compute(detail::Product<float, int8, SplitCode, detail::CodedBlock>{
+      left, right, 0, ahead, out, left.cols, {{units}}});
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
@@ -113,8 +114,8 @@ inline void product(RowsView<const SplitCode> left, const CodeRow* units,
 inline void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
                           RowsView<const int8> right, RowsView<float> out, const float* carry,
                           Index first, const int8* ahead) {
-  detail::product(left, detail::Right<int8>{right, first, ahead}, out,
-                  detail::CodedCarry{{units}, carry});
+  detail::compute(detail::Product<float, int8, SplitCode, detail::CodedCarry>{
+      left, right, first, ahead, out, left.cols, {{units}, carry}});
 }
 
 /// out = left . right^T.

@@ -45,12 +45,12 @@ struct FromZero {
     return Step::zero();
   }
 };
-/// What a tile does at its end with the result that is there: overwrites it or adds to it. Decided
-/// at run time, outside of the sums: so there are half as many tiles to compile.
+/// What a tile does at its end with the result that is there: overwrites it or, from the second
+/// block of depth on, adds to it. Decided at run time, outside of the sums: so there are half as
+/// many tiles to compile.
 struct Blocks : FromZero {
-  Index depth_before;  ///< of the whole, summed by earlier blocks
   template <class T, int Vectors>
-  void finish(T* out, const Packet<T> (&sum)[Vectors], Index) const {
+  static void finish(T* out, const Packet<T> (&sum)[Vectors], Index, Index depth_before) {
     const auto each = [&](const auto& result) {
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) store(out + v * lanes<T>, result(v));
@@ -66,7 +66,7 @@ template <class T>
 struct Carry : FromZero {
   const T* factor;
   template <int Vectors>
-  void finish(T* out, const Packet<T> (&sum)[Vectors], Index row) const {
+  void finish(T* out, const Packet<T> (&sum)[Vectors], Index row, Index) const {
     const auto carry = broadcast(factor[row]);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v)
@@ -84,41 +84,51 @@ template <int Rows, class Element>
 inline constexpr Fetch first_fetch = Rows > 1 || sizeof(Element) == 1 ? Fetch::ahead
                                                                       : Fetch::nothing;
 
-/// The page's side of a product.
-template <class Element>
-struct Right {
-  RowsView<const Element> rows;
-  Index first;           ///< rows before it are not there, nor taken
-  const Element* ahead;  ///< what will be read after this
-
-  Right middle_rows(Index begin, Index count) const {
-    return {rows.middle_rows(begin, std::min(count, rows.rows - begin)),
-            std::max(first - begin, Index{0}), ahead + begin * rows.cols};
-  }
+/// A product: its operands, its result and what is done with it. Made once and passed by its
+/// address: views that are passed by value are copied by vector instructions, which queue behind
+/// the sums of the tile before, and the next one's loads would wait for them.
+template <class T, class Element, class Factor, class End>
+struct Product {
+  RowsView<const Factor> left;
+  RowsView<const Element> right;
+  Index first;           ///< rows of `right` before it are not there, nor taken
+  const Element* ahead;  ///< what will be read after `right`
+  RowsView<T> out;
+  Index depth_block;  ///< depth that is summed in one chain
+  End end;
 };
 
-/// One tile at the top left of the operands. Never inlined: beside other tiles g++ runs out of
-/// registers for the rows' pointers, which costs 10% on 16 tokens.
-/// \param first_row  of the tile, in the whole result
+/// The part of the depth that a tile sums.
+struct Depth {
+  Index begin;
+  Index end;
+};
+
+/// One tile of the result, from (first_row, first_column) on. Never inlined: beside other tiles g++
+/// runs out of registers for the rows' pointers, which costs 10% on 16 tokens.
 template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Factor, class End>
-[[gnu::noinline]] void product_tile(RowsView<const Factor> left, Right<Element> right,
-                                    RowsView<T> out, const End& end, Index first_row) {
+[[gnu::noinline]] void product_tile(const Product<T, Element, Factor, End>& of, Index first_row,
+                                    Index first_column, Depth depth) {
   constexpr Index n = lanes<T>;
   using Step = DepthStep<T, Factor>;
   typename Step::Sum sum[Rows][Vectors];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) sum[r][v] = end.template start<Step>(first_row + r);
-  const auto [page, first, ahead] = right;
-  for (Index k = first / Step::rows * Step::rows; k < left.cols; k += Step::rows) {
+    for (int v = 0; v < Vectors; ++v) sum[r][v] = of.end.template start<Step>(first_row + r);
+  const RowsView<const Factor> left = of.left.middle_rows(first_row, Rows);
+  const RowsView<const Element> right = of.right;
+  const Element* const ahead = of.ahead + first_column * left.cols;
+  const Index first = of.first;
+  for (Index k = std::max(depth.begin, first / Step::rows * Step::rows); k < depth.end;
+       k += Step::rows) {
     const Element* row[Step::rows];
-    for (Index i = 0; i < Step::rows; ++i) row[i] = page.row(k + i);
+    for (Index i = 0; i < Step::rows; ++i) row[i] = right.row(k + i) + first_column;
     if constexpr (Step::rows > 1)
-      if (k < first || k + Step::rows > page.rows) [[unlikely]] {
+      if (k < first || k + Step::rows > right.rows) [[unlikely]] {
         static const Element zeros[Vectors * n]{};  // for a row that is not there
         for (Index i = 0; i < Step::rows; ++i)
-          if (k + i < first || k + i >= page.rows) row[i] = zeros;
+          if (k + i < first || k + i >= right.rows) row[i] = zeros;
       }
     typename Step::Operand column[Vectors];
     Step::columns(row, column);
@@ -134,36 +144,37 @@ template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Fact
       for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::mul_add(factor, column[v], sum[r][v]);
     }
   }
+  T* const out = of.out.row(first_row) + first_column;
+  const Index out_stride = of.out.stride;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     Packet<T> value[Vectors];
     Step::values(sum[r], value);
-    end.finish(out.row(r), value, first_row + r);
+    of.end.finish(out + r * out_stride, value, first_row + r, depth.begin);
   }
 }
 
-/// All columns of rows in tiles of `Rows`. Column strips are the outer loop: a strip of the page
-/// stays in the L1 cache while the rows pass by.
+/// Rows [begin, end) of the result in tiles of `Rows`. Column strips are the outer loop: a strip of
+/// the page stays in the L1 cache while the rows pass by.
 template <int Rows, class T, class Element, class Factor, class End>
-void product_rows(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
-                  const End& end, Index first_row) {
+void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index end) {
   constexpr int widest = DepthStep<T, Factor>::vectors(Rows);
-  const Index vectors = out.cols / lanes<T>;
+  const Index vectors = of.out.cols / lanes<T>, whole_depth = of.left.cols;
   const auto strip = [&](Index v, auto width) {
-    const Index column = v * lanes<T>;
-    const Right<Element> columns{right.rows.middle_cols(column, right.rows.cols - column),
-                                 right.first, right.ahead + column * left.cols};
-    const auto tile = [&](Index r, auto fetch) {
-      product_tile<Rows, decltype(width)::value, decltype(fetch)::value>(
-          left.middle_rows(r, Rows), columns,
-          RowsView<T>(out.row(r) + column, Rows, out.cols - column, out.stride), end,
-          first_row + r);
+    const auto tile = [&](Index row, Depth depth, auto fetch) {
+      product_tile<Rows, decltype(width)::value, decltype(fetch)::value>(of, row, v * lanes<T>,
+                                                                         depth);
     };
-    // Once per strip: the other rows find it there.
-    tile(0, std::integral_constant<Fetch, first_fetch<Rows, Element>>{});
-    if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
-      for (Index r = Rows; r < left.rows; r += Rows)
-        tile(r, std::integral_constant<Fetch, Fetch::nothing>{});
+    Index k = 0;
+    do {  // at least once: a product of no depth is zero
+      const Depth depth{k, std::min(k + of.depth_block, whole_depth)};
+      // Fetched once: the other rows find it there.
+      tile(begin, depth, std::integral_constant<Fetch, first_fetch<Rows, Element>>{});
+      if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
+        for (Index r = begin + Rows; r < end; r += Rows)
+          tile(r, depth, std::integral_constant<Fetch, Fetch::nothing>{});
+      k = depth.end;
+    } while (k < whole_depth);
   };
   Index v = 0;
   const auto strips = [&](auto width) {
@@ -177,16 +188,12 @@ void product_rows(RowsView<const Factor> left, const Right<Element>& right, Rows
 }
 
 template <class T, class Element, class Factor, class End>
-void product(RowsView<const Factor> left, const Right<Element>& right, RowsView<T> out,
-             const End& end) {
+void compute(const Product<T, Element, Factor, End>& of) {
   constexpr int most_rows = DepthStep<T, Factor>::most_rows;
-  const Index whole = left.rows / most_rows * most_rows;
-  if (whole > 0)
-    product_rows<most_rows>(left.middle_rows(0, whole), right, out.middle_rows(0, whole), end, 0);
-  const Index rest = left.rows - whole;
-  with_constant<most_rows - 1>(static_cast<int>(rest), [&](auto rows) {
-    product_rows<decltype(rows)::value>(left.middle_rows(whole, rest), right,
-                                        out.middle_rows(whole, rest), end, whole);
+  const Index rows = of.left.rows, whole = rows / most_rows * most_rows;
+  if (whole > 0) product_rows<most_rows>(of, 0, whole);
+  with_constant<most_rows - 1>(static_cast<int>(rows - whole), [&](auto rest) {
+    product_rows<decltype(rest)::value>(of, whole, rows);
   });
 }
 
@@ -204,15 +211,9 @@ template <class T, class Element, class Factor = T>
 void product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
              const Element* ahead) {
   constexpr Index step = DepthStep<T, Factor>::rows;
-  const detail::Right<Element> all{right, 0, ahead};
   const Index block = (depth_block(left.cols) + step - 1) / step * step;
-  Index k = 0;
-  do {  // at least once: a product of no depth is zero
-    const Index depth = std::min(block, left.cols - k);
-    detail::product(left.middle_cols(k, depth), all.middle_rows(k, depth), out,
-                    detail::Blocks{{}, k});
-    k += block;
-  } while (k < left.cols);
+  detail::compute(
+      detail::Product<T, Element, Factor, detail::Blocks>{left, right, 0, ahead, out, block, {}});
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
@@ -222,8 +223,8 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
 template <class T, class Element, class Factor = T>
 void product_carry(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
                    const T* carry, Index first, const Element* ahead) {
-  detail::product(left, detail::Right<Element>{right, first, ahead}, out,
-                  detail::Carry<T>{{}, carry});
+  detail::compute(detail::Product<T, Element, Factor, detail::Carry<T>>{
+      left, right, first, ahead, out, left.cols, {{}, carry}});
 }
 
 }  // namespace heed::simd
