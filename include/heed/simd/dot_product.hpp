@@ -13,42 +13,70 @@ namespace detail {
 inline constexpr int dot_tokens = 4;
 inline constexpr int dot_rows = num_registers >= 32 ? 5 : 3;
 
+/// Operands and result, passed by their address as in product.hpp.
+template <class T, class Element, class Factor>
+struct DotProduct {
+  RowsView<const Factor> left;
+  RowsView<const Element> right;
+  RowsView<T> out;
+};
+
 template <int Rows, int Tokens, class T, class Element, class Factor>
-void dot_tile(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out) {
+[[gnu::noinline]] void dot_tile(const DotProduct<T, Element, Factor>& of, Index first_row,
+                                Index first_token) {
   using Step = DepthStep<T, Factor>;
+  const RowsView<const Factor> left = of.left.middle_rows(first_row, Rows);
+  const RowsView<const Element> right = of.right.middle_rows(first_token, Tokens);
   Packet<T> sum[Rows][Tokens];
 #pragma GCC unroll 8
   for (auto& row : sum)
 #pragma GCC unroll 8
     for (auto& s : row) s = broadcast(T{0});
-  for (Index k = 0; k < left.cols; k += Step::depth) {
-    const typename Step::Present present(left.cols - k);
+  const auto step = [&](Index k, const auto& load) __attribute__((always_inline)) {
     typename Step::Operand query[Rows];
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
-      query[r] = keep_in_register(Step::along(left.row(r) + k, present));
+    for (int r = 0; r < Rows; ++r) query[r] = keep_in_register(load(left.row(r) + k));
 #pragma GCC unroll 8
     for (int t = 0; t < Tokens; ++t) {
-      const auto key = keep_in_register(Step::along(right.row(t) + k, present));
+      const auto key = keep_in_register(load(right.row(t) + k));
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) sum[r][t] = Step::mul_add(query[r], key, sum[r][t]);
     }
+  };
+  Index k = 0;
+  for (; k + Step::depth <= left.cols; k += Step::depth)
+    step(k, [](const auto* row) { return Step::along(row); });
+  if constexpr (Step::depth > lanes<T>)
+    if (k < left.cols) step(k, [](const auto* row) { return Step::half_along(row); });
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    T* const to = &of.out(first_row + r, first_token);
+    if constexpr (Tokens == 4) {
+      sum_lanes_of_four<T>(sum[r], to);
+    } else {
+      Packet<T> four[4];
+#pragma GCC unroll 4
+      for (int t = 0; t < 4; ++t) four[t] = t < Tokens ? sum[r][t] : broadcast(T{0});
+      T sums[4];
+      sum_lanes_of_four<T>(four, sums);
+      std::copy_n(sums, Tokens, to);
+    }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-    for (int t = 0; t < Tokens; ++t) out(r, t) = sum_lanes(sum[r][t]);
 }
 
-/// Calls f(row, token, rows, tokens) for tiles of up to so many rows and tokens. Tokens outside: a
-/// few rows of the page stay in the L1 cache while all query rows pass by.
+/// Calls f(row, token, rows, tokens) for tiles of up to so many rows and tokens, the rows as alike
+/// as they can be. Tokens outside: a few rows of the page stay in the L1 cache while all query rows
+/// pass by.
 template <int Rows, int Tokens, class F>
 void for_dot_tiles(Index rows, Index tokens, const F& f) {
   for (Index t = 0; t < tokens; t += Tokens)
     with_constant<Tokens>(static_cast<int>(std::min<Index>(Tokens, tokens - t)), [&](auto width) {
-      for (Index r = 0; r < rows; r += Rows)
-        with_constant<Rows>(static_cast<int>(std::min<Index>(Rows, rows - r)),
-                            [&](auto height) { f(r, t, height, width); });
+      for (Index r = 0; r < rows;) {
+        const Index rest = rows - r, tiles = (rest + Rows - 1) / Rows;
+        const Index count = (rest + tiles - 1) / tiles;
+        with_constant<Rows>(static_cast<int>(count), [&](auto height) { f(r, t, height, width); });
+        r += count;
+      }
     });
 }
 
@@ -60,13 +88,11 @@ void for_dot_tiles(Index rows, Index tokens, const F& f) {
 /// \param out    [rows, tokens], overwritten
 template <class T, class Element, class Factor = T>
 void dot_product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out) {
-  using namespace detail;
-  for_dot_tiles<dot_rows, dot_tokens>(left.rows, right.rows,
-                                      [&](Index r, Index t, auto rows, auto tokens) {
-                                        dot_tile<decltype(rows)::value, decltype(tokens)::value>(
-                                            left.middle_rows(r, rows), right.middle_rows(t, tokens),
-                                            out.middle_rows(r, rows).middle_cols(t, tokens));
-                                      });
+  const detail::DotProduct<T, Element, Factor> of{left, right, out};
+  detail::for_dot_tiles<detail::dot_rows, detail::dot_tokens>(
+      left.rows, right.rows, [&](Index r, Index t, auto rows, auto tokens) {
+        detail::dot_tile<decltype(rows)::value, decltype(tokens)::value>(of, r, t);
+      });
 }
 
 }  // namespace heed::simd

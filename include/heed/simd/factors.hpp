@@ -54,14 +54,10 @@ struct DepthStep {
     std::copy_n(sum, Vectors, to);
   }
 
-  /// Elements of a row that a dot product takes in a step, and the step's that are there when
-  /// `rest` of them are left.
+  /// Elements of a row that a dot product takes in a step.
   static constexpr Index depth = lanes<T>;
-  struct Present {
-    explicit Present(Index) {}
-  };
   template <class Element>
-  static Operand along(const Element* row, Present) {
+  static Operand along(const Element* row) {
     return load_as<T>(row);
   }
 };
@@ -103,12 +99,13 @@ struct DepthStep<float, bf16> {
   }
 
   static constexpr Index depth = 2 * lanes<float>;
-  struct Present {
-    explicit Present(Index rest) : mask(rest >= depth ? ~__mmask32{0} : __mmask32{0xFFFF}) {}
-    __mmask32 mask;
-  };
-  static Operand along(const bf16* row, Present present) {
-    return reinterpret_cast<Operand>(_mm512_maskz_loadu_epi16(present.mask, row));
+  static Operand along(const bf16* row) {
+    return reinterpret_cast<Operand>(_mm512_loadu_si512(row));
+  }
+  /// The same if only half of a step is left, the rest of which is 0.
+  static Operand half_along(const bf16* row) {
+    return reinterpret_cast<Operand>(
+        _mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row))));
   }
 
  private:

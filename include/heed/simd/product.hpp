@@ -120,10 +120,11 @@ template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Fact
   const RowsView<const Element> right = of.right;
   const Element* const ahead = of.ahead + first_column * left.cols;
   const Index first = of.first;
-  for (Index k = std::max(depth.begin, first / Step::rows * Step::rows); k < depth.end;
-       k += Step::rows) {
+  Index k = std::max(depth.begin, first / Step::rows * Step::rows);
+  const Element* next = right.row(k) + first_column;
+  for (; k < depth.end; k += Step::rows) {
     const Element* row[Step::rows];
-    for (Index i = 0; i < Step::rows; ++i) row[i] = right.row(k + i) + first_column;
+    for (const Element*& at : row) at = next, next += right.stride;
     if constexpr (Step::rows > 1)
       if (k < first || k + Step::rows > right.rows) [[unlikely]] {
         static const Element zeros[Vectors * n]{};  // for a row that is not there
@@ -187,14 +188,20 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
   if constexpr (widest > 1) strips(std::integral_constant<int, 1>{});
 }
 
+/// Whole tiles of rows first; what they leave shares with the last of them, as a tile of one or two
+/// rows has too few sums.
 template <class T, class Element, class Factor, class End>
 void compute(const Product<T, Element, Factor, End>& of) {
-  constexpr int most_rows = DepthStep<T, Factor>::most_rows;
-  const Index rows = of.left.rows, whole = rows / most_rows * most_rows;
-  if (whole > 0) product_rows<most_rows>(of, 0, whole);
-  with_constant<most_rows - 1>(static_cast<int>(rows - whole), [&](auto rest) {
-    product_rows<decltype(rest)::value>(of, whole, rows);
-  });
+  constexpr int most = DepthStep<T, Factor>::most_rows;
+  const Index rows = of.left.rows, tiles = rows / most;
+  const Index whole = (rows % most == 0 || tiles == 0 ? tiles : tiles - 1) * most;
+  if (whole > 0) product_rows<most>(of, 0, whole);
+  for (Index r = whole; r < rows;) {
+    const Index rest = rows - r, count = rest > most ? (rest + 1) / 2 : rest;
+    with_constant<most>(static_cast<int>(count),
+                        [&](auto some) { product_rows<decltype(some)::value>(of, r, r + count); });
+    r += count;
+  }
 }
 
 }  // namespace detail
