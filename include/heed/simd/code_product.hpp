@@ -55,34 +55,45 @@ inline __m128i sums_of_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
   return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
 }
 
-/// Rows by up to four tokens.
+/// Operands and result, passed by their address as in product.hpp.
+struct CodeDotProduct {
+  RowsView<const SplitCode> left;
+  const CodeRow* units;
+  RowsView<const int8> right;
+  RowsView<float> out;
+};
+inline constexpr int code_dot_rows = 3;
+inline constexpr int code_dot_tokens = 4;
+
 template <int Rows>
-[[gnu::noinline]] void code_dot_tile(RowsView<const SplitCode> left, const CodeRow* units,
-                                     RowsView<const int8> right, RowsView<float> out) {
-  constexpr int most = 4;
-  CodeStep::Pair sum[Rows][most];
+[[gnu::noinline]] void code_dot_tile(const CodeDotProduct& of, Index first_row, Index first_token) {
+  constexpr int tokens = code_dot_tokens;
+  const RowsView<const SplitCode> left = of.left.middle_rows(first_row, Rows);
+  const RowsView<const int8> right = of.right.middle_rows(first_token, tokens);
+  CodeStep::Pair sum[Rows][tokens];
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int t = 0; t < most; ++t) sum[r][t] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-  const int8* key[most];
-#pragma GCC unroll 4
-  for (Index t = 0; t < most; ++t) key[t] = right.row(std::min(t, right.rows - 1));
-  for (Index k = 0; k < right.cols; k += CodeStep::depth) {
+    for (int t = 0; t < tokens; ++t) sum[r][t] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  const auto step = [&](Index k, const auto& load) __attribute__((always_inline)) {
     CodeStep::Pair query[Rows];
 #pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r) query[r] = CodeStep::factors_along(left.row(r), k);
 #pragma GCC unroll 4
-    for (int t = 0; t < most; ++t) {
-      const auto codes = CodeStep::along(key[t] + k, right.cols - k);
+    for (int t = 0; t < tokens; ++t) {
+      const auto codes = load(right.row(t) + k);
 #pragma GCC unroll 4
       for (int r = 0; r < Rows; ++r) sum[r][t] = CodeStep::mul_add(query[r], codes, sum[r][t]);
     }
-  }
-  const auto present = static_cast<__mmask8>((1 << right.rows) - 1);
+  };
+  Index k = 0;
+  for (; k + CodeStep::depth <= right.cols; k += CodeStep::depth)
+    step(k, [](const int8* row) { return CodeStep::along(row); });
+  if (k < right.cols)
+    step(k, [rest = right.cols - k](const int8* row) { return CodeStep::along(row, rest); });
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r) {
-    const CodeRow& row = units[r];
+    const CodeRow row = of.units[first_row + r];
     const auto number = [](__m128i sums, std::int32_t start) {
       return _mm_cvtepi32_ps(_mm_add_epi32(sums, _mm_set1_epi32(start)));
     };
@@ -92,7 +103,8 @@ template <int Rows>
         _mm_set1_ps(256),
         number(sums_of_lanes(sum[r][0].lower, sum[r][1].lower, sum[r][2].lower, sum[r][3].lower),
                row.lower));
-    _mm_mask_storeu_ps(out.row(r), present, _mm_mul_ps(value, _mm_set1_ps(row.unit)));
+    _mm_storeu_ps(of.out.row(first_row + r) + first_token,
+                  _mm_mul_ps(value, _mm_set1_ps(row.unit)));
   }
 }
 
@@ -120,15 +132,15 @@ inline void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
 
 /// out = left . right^T.
 /// \param left   [rows, depth], whole rows, 0 beyond those of `right`
-/// \param right  [tokens, depth], rows padded to simd::row_padding
+/// \param right  [tokens, depth], rows padded to simd::row_padding; tokens in fours
 /// \param out    [rows, tokens], overwritten
 inline void dot_product(RowsView<const SplitCode> left, const CodeRow* units,
                         RowsView<const int8> right, RowsView<float> out) {
-  detail::for_dot_tiles<3, 4>(left.rows, right.rows, [&](Index r, Index t, auto rows, auto tokens) {
-    detail::code_dot_tile<decltype(rows)::value>(left.middle_rows(r, rows), units + r,
-                                                 right.middle_rows(t, tokens),
-                                                 out.middle_rows(r, rows).middle_cols(t, tokens));
-  });
+  const detail::CodeDotProduct of{left, units, right, out};
+  detail::for_dot_tiles<detail::code_dot_rows, detail::code_dot_tokens>(
+      left.rows, right.rows, [&](Index r, Index t, auto rows, auto) {
+        detail::code_dot_tile<decltype(rows)::value>(of, r, t);
+      });
 }
 
 }  // namespace heed::simd

@@ -92,10 +92,10 @@ struct DepthStep<float, SplitCode> {
   }
 
   static constexpr Index depth = SplitCode::block;
-  /// The codes of a row that a dot product takes in a step, if `rest` of them are left.
+  /// The codes of a row that a dot product takes in a step, or the `rest` that is left of them.
+  static Operand along(const int8* row) { return unsigned_codes(_mm512_loadu_si512(row)); }
   static Operand along(const int8* row, Index rest) {
-    const __mmask64 mask = rest >= depth ? ~__mmask64{0} : (__mmask64{1} << rest) - 1;
-    return unsigned_codes(_mm512_maskz_loadu_epi8(mask, row));
+    return unsigned_codes(_mm512_maskz_loadu_epi8((__mmask64{1} << rest) - 1, row));
   }
   static Pair factors_along(const SplitCode* row, Index k) {
     const int8* const upper = SplitCode::upper(row, k);
