@@ -226,6 +226,11 @@ void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
   }
 }
 
+/// Up to so many rows are computed faster than a page is read from memory: four where a page is as
+/// wide as the sums, two where it is half as wide.
+template <class T, class Element>
+inline constexpr Index rows_that_wait = Index{4 * sizeof(Element) / sizeof(T)};
+
 /// The attention of a tile over some keys of a split goes on: adds to scratch.partial.
 /// \param problem  whose the tile's rows are: a Problem, or the JoinedRows of several
 template <class Problem, class T, class Source, class Score>
@@ -261,8 +266,12 @@ void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, Ke
     // Each half of a page fetches the half that is read after it. Where they are not as large, it
     // would fetch too much or too little, and fetches its like in the next page.
     const bool alike = source.head_dim() == source.head_dim_v();
-    const CurrentPage<Element> page{view, alike ? view.values : next.keys,
-                                    alike ? next.keys : next.values, begin, Values::finite};
+    CurrentPage<Element> page{view, alike ? view.values : next.keys,
+                              alike ? next.keys : next.values, begin, Values::finite};
+    // A few rows wait for memory as it is, and what they ask for early gets in the way of what they
+    // ask for now (docs/tried-and-dropped.md).
+    if (tile.count <= rows_that_wait<T, Element>)
+      page.after_keys = view.keys, page.after_values = view.values;
     sweep_page(problem, score, tile, page, seen, scratch);
   }
 }

@@ -12,12 +12,14 @@
 
 namespace heed::detail {
 
-/// Of each head:
+/// Of each head, in the order in which attention reads it, so that pages in a row are read from
+/// memory without a jump:
 ///
-///     keys          [head_dim, page_size]
-///     values        [page_size, head_dim_v padded]
-///     key scales    [page_size] float; per channel [head_dim] bf16, and as many offsets
-///     value scales  [page_size] float                      (scales only if elements have them)
+///     channel scales   [head_dim] bf16, and as many offsets   (if the keys' scales are per channel)
+///     keys             [head_dim, page_size]
+///     key scales       [page_size] float                      (if they are per token)
+///     value scales     [page_size] float                      (if elements have scales)
+///     values           [page_size, head_dim_v padded]
 ///
 /// \tparam Stored  without rotation
 template <class Entry, class Stored>
@@ -28,15 +30,15 @@ class FullPage {
 
   explicit FullPage(const Entry& entry) : entry_(entry) {
     PageParts parts;
-    keys_ = parts.take(entry.head_dim * key_row_bytes);
-    values_ = parts.take(page_size * value_row_bytes());
-    if constexpr (has_scales<Stored>) {
-      key_scales_ = parts.take(keys_per_channel<Stored> ? entry.head_dim * Index{sizeof(bf16)}
-                                                        : page_size * Index{sizeof(float)});
-      if constexpr (keys_per_channel<Stored>)
-        key_offsets_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
-      value_scales_ = parts.take(page_size * Index{sizeof(float)});
+    if constexpr (keys_per_channel<Stored>) {
+      key_scales_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
+      key_offsets_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
     }
+    keys_ = parts.take(entry.head_dim * key_row_bytes);
+    if constexpr (has_scales<Stored> && !keys_per_channel<Stored>)
+      key_scales_ = parts.take(page_size * Index{sizeof(float)});
+    if constexpr (has_scales<Stored>) value_scales_ = parts.take(page_size * Index{sizeof(float)});
+    values_ = parts.take(page_size * value_row_bytes());
     head_bytes_ = parts.bytes();
   }
 

@@ -17,8 +17,8 @@ namespace heed::detail {
 ///     rows    [page_size, latent_dim + rope_dim padded]      without scales
 ///
 ///     rows    [page_size, latent_dim padded]                 with scales
-///     rope    [page_size, rope_dim padded] bf16
 ///     scales  [page_size] float
+///     rope    [page_size, rope_dim padded] bf16
 ///
 /// \tparam Stored  without rotation
 template <class Entry, class Stored>
@@ -35,8 +35,8 @@ class LatentPage {
     PageParts parts;
     rows_ = parts.take(page_size * row_bytes<Stored>(row_width()));
     if constexpr (has_scales<Stored>) {
-      rope_ = parts.take(page_size * rope_width() * Index{sizeof(bf16)});
       scales_ = parts.take(page_size * Index{sizeof(float)});
+      rope_ = parts.take(page_size * rope_width() * Index{sizeof(bf16)});
     }
     head_bytes_ = parts.bytes();
   }

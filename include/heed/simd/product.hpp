@@ -77,12 +77,9 @@ struct Carry : FromZero {
 /// Whether a tile asks memory for what comes next.
 enum class Fetch { nothing, ahead };
 
-/// A single row reads in order, as fast as memory gives, and the hardware's prefetcher keeps up:
-/// there a fetch for each line costs more than it brings. But codes of 8 bits gain from it
-/// (docs/tried-and-dropped.md).
-template <int Rows, class Element>
-inline constexpr Fetch first_fetch = Rows > 1 || sizeof(Element) == 1 ? Fetch::ahead
-                                                                      : Fetch::nothing;
+/// A single row is done before memory is, and a fetch for each line would cost it time.
+template <int Rows>
+inline constexpr Fetch first_fetch = Rows > 1 ? Fetch::ahead : Fetch::nothing;
 
 /// A product: its operands, its result and what is done with it. Made once and passed by its
 /// address: views that are passed by value are copied by vector instructions, which queue behind
@@ -170,7 +167,7 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
     do {  // at least once: a product of no depth is zero
       const Depth depth{k, std::min(k + of.depth_block, whole_depth)};
       // Fetched once: the other rows find it there.
-      tile(begin, depth, std::integral_constant<Fetch, first_fetch<Rows, Element>>{});
+      tile(begin, depth, std::integral_constant<Fetch, first_fetch<Rows>>{});
       if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
         for (Index r = begin + Rows; r < end; r += Rows)
           tile(r, depth, std::integral_constant<Fetch, Fetch::nothing>{});
