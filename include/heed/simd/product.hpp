@@ -185,13 +185,14 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
   if constexpr (widest > 1) strips(std::integral_constant<int, 1>{});
 }
 
-/// Whole tiles of rows first; what they leave shares with the last of them, as a tile of one or two
-/// rows has too few sums.
+/// Whole tiles of rows first; what they leave shares with the last of them if there are registers
+/// for wide tiles, as a tile of one or two rows is read for too few sums.
 template <class T, class Element, class Factor, class End>
 void compute(const Product<T, Element, Factor, End>& of) {
   constexpr int most = DepthStep<T, Factor>::most_rows;
   const Index rows = of.left.rows, tiles = rows / most;
-  const Index whole = (rows % most == 0 || tiles == 0 ? tiles : tiles - 1) * most;
+  const bool share = num_registers >= 32 && rows % most != 0 && tiles > 0;
+  const Index whole = (share ? tiles - 1 : tiles) * most;
   if (whole > 0) product_rows<most>(of, 0, whole);
   for (Index r = whole; r < rows;) {
     const Index rest = rows - r, count = rest > most ? (rest + 1) / 2 : rest;

@@ -66,7 +66,12 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
   };
   Index v = vectors.begin;
   for (; v + 4 <= vectors.end; v += 4) step(v, std::integral_constant<int, 4>{});
-  for (; v < vectors.end; ++v) step(v, std::integral_constant<int, 1>{});
+  if (const Index rest = vectors.end - v; rest == 3)
+    step(v, std::integral_constant<int, 3>{});
+  else if (rest == 2)
+    step(v, std::integral_constant<int, 2>{});
+  else if (rest == 1)
+    step(v, std::integral_constant<int, 1>{});
   if (visible != all_visible) {
     hide(scores, visible);
     page_max = simd::broadcast(-std::numeric_limits<T>::infinity());
