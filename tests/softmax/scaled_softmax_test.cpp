@@ -144,7 +144,9 @@ TYPED_TEST(SoftmaxStep, CarriesAreTheSameForAnyNumberOfRows) {
       EXPECT_NEAR(static_cast<double>(found), static_cast<double>(exact),
                   static_cast<double>(exact) * (4 - 2 * std::max(-1e3, double{alone})) *
                       test::unit_roundoff<TypeParam>);
-      if (alone == 0) EXPECT_EQ(found, 1);
+      if (alone == 0) {
+        EXPECT_EQ(found, 1);
+      }
       detail::exponentiate_carries(&alone, 1);
       EXPECT_EQ(alone, found);
     }
