@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// ggml's ggml_flash_attn_ext on its CPU backend, with keys and values in float and in float16.
+// ggml's ggml_flash_attn_ext on its CPU backend, with keys and values in float, float16, bfloat16
+// and blocks of 32 codes of 8 bits with a scale (q8_0).
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <memory>
 #include <stdexcept>
@@ -25,20 +27,21 @@ struct FreeThreads {
 void copy_heads(const Matrix& matrix, Index first_row, Index num_rows, Index num_heads,
                 ggml_tensor* tensor) {
   const Index width = matrix.cols() / num_heads;
+  const ggml_from_float_t convert = ggml_get_type_traits_cpu(tensor->type)->from_float;
+  auto* to = static_cast<std::byte*>(tensor->data);
   for (Index head = 0; head < num_heads; ++head)
-    for (Index row = 0; row < num_rows; ++row) {
-      const float* const from = &matrix(first_row + row, head * width);
-      const Index to = (head * num_rows + row) * width;
-      if (tensor->type == GGML_TYPE_F16)
-        ggml_fp32_to_fp16_row(from, static_cast<ggml_fp16_t*>(tensor->data) + to, width);
-      else
-        std::copy_n(from, width, static_cast<float*>(tensor->data) + to);
-    }
+    for (Index row = 0; row < num_rows; ++row, to += ggml_row_size(tensor->type, width))
+      convert(&matrix(first_row + row, head * width), to, width);
+}
+
+/// Bytes of an element, its part of a block's scale included.
+double element_bytes(ggml_type type) {
+  return static_cast<double>(ggml_type_size(type)) / static_cast<double>(ggml_blck_size(type));
 }
 
 /// Bytes of the elements of all tensors, and of the tensors' own structs.
-std::size_t context_bytes(const SpeedCase& c, double kv_bytes) {
-  double bytes = kv_bytes * c.kv_elements();
+std::size_t context_bytes(const SpeedCase& c, ggml_type kv_type) {
+  double bytes = element_bytes(kv_type) * c.kv_elements();
   for (const SequenceRows& s : c.sequences)
     bytes += static_cast<double>(s.seqlen_q *
                                  (4 * c.num_heads * (c.head_dim + c.head_dim_v) + 2 * s.seqlen_kv));
@@ -51,9 +54,8 @@ class Ggml final : public Contender {
  public:
   Ggml(const SpeedCase& c, const Inputs& inputs, Index num_threads)
       : case_(c),
-        context_(ggml_init({.mem_size = context_bytes(c, kv_type == GGML_TYPE_F16 ? 2 : 4),
-                            .mem_buffer = nullptr,
-                            .no_alloc = false})) {
+        context_(ggml_init(
+            {.mem_size = context_bytes(c, kv_type), .mem_buffer = nullptr, .no_alloc = false})) {
     if (context_ == nullptr) throw std::runtime_error("ggml_init failed");
     graph_ = ggml_new_graph(context_.get());
     for (const SequenceRows& s : c.sequences) results_.push_back(add_sequence(inputs, s));
@@ -130,6 +132,14 @@ bool can(const SpeedCase& c, Index) {
   return !masked || 2.0 * static_cast<double>(c.most_scores()) <= most_bytes;
 }
 
+/// Those that heed computes over its narrow elements too, if rows are whole blocks.
+template <ggml_type kv_type>
+bool can_narrow(const SpeedCase& c, Index num_threads) {
+  const Index block = ggml_blck_size(kv_type);
+  return c.reads_much() && c.head_dim % block == 0 && c.head_dim_v % block == 0 &&
+         can(c, num_threads);
+}
+
 template <ggml_type kv_type>
 std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index num_threads) {
   return std::make_unique<Ggml<kv_type>>(c, inputs, num_threads);
@@ -138,13 +148,26 @@ std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index 
 /// Queries, keys and sums of values are rounded to float16.
 constexpr KvStorage half{.bytes = 2, .epsilon = 1.0 / 1024};
 
+/// Elements are rounded by no more than `rounding` of the largest, and queries like keys; what is
+/// allowed is as for heed's narrow elements.
+template <ggml_type kv_type>
+ContenderKind narrow_kind(const char* name, double rounding) {
+  return {name,
+          can_narrow<kv_type>,
+          make<kv_type>,
+          {.bytes = element_bytes(kv_type), .epsilon = 16 * rounding / 160}};
+}
+
 }  // namespace
 
 Peer ggml_peer() {
   ggml_cpu_init();
   return {"ggml",
           ggml_version(),
-          {{"ggml", can, make<GGML_TYPE_F32>}, {"ggml-f16", can, make<GGML_TYPE_F16>, half}}};
+          {{"ggml", can, make<GGML_TYPE_F32>},
+           {"ggml-f16", can, make<GGML_TYPE_F16>, half},
+           narrow_kind<GGML_TYPE_BF16>("ggml-bf16", 1.0 / (1 << 8)),
+           narrow_kind<GGML_TYPE_Q8_0>("ggml-q8_0", 1.0 / 254)}};
 }
 
 }  // namespace heed::bench

@@ -60,6 +60,12 @@ struct SpeedCase {
     const Index width = kv == Kv::latent ? head_dim : head_dim + head_dim_v;
     return static_cast<double>(rows_kv() * num_kv_heads * width);
   }
+  /// Where narrow elements are measured, which are for reading less: in decode, and in one prefill
+  /// to see that it loses nothing.
+  bool reads_much() const {
+    return visible == Visible::causal &&
+           (rows_q() == std::ssize(sequences) || name == "prefill/gqa/2048");
+  }
   /// Keys that a query row of a sequence sees: 0 .. seen - 1.
   Index seen(const SequenceRows& sequence, Index q_row) const {
     return visible == Visible::full ? sequence.seqlen_kv

@@ -83,26 +83,23 @@ std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index 
       return make_masked<Element>(
           c, inputs, LatentKv<>{.latent_dim = c.head_dim_v, .rope_dim = c.head_dim - c.head_dim_v},
           num_threads);
-    return nullptr;  // not reached: reads_much
+    return nullptr;  // not reached: can_narrow
   }
   const FullKv<> entry{
       .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim, .head_dim_v = c.head_dim_v};
   return make_masked<Element>(c, inputs, entry, num_threads);
 }
 
-/// Narrow elements are for reading less: decode, and one prefill to see that it loses nothing.
 template <class Element>
-bool reads_much(const SpeedCase& c, Index) {
-  if (c.kv == Kv::latent && !can_store<LatentKv<>, Element>) return false;
-  return c.visible == Visible::causal &&
-         (c.rows_q() == std::ssize(c.sequences) || c.name == "prefill/gqa/2048");
+bool can_narrow(const SpeedCase& c, Index) {
+  return c.reads_much() && (c.kv != Kv::latent || can_store<LatentKv<>, Element>);
 }
 
 /// \param most_error  of a result, in largest elements of its row; the check allows 160 epsilon
 template <class Element>
 ContenderKind narrow_kind(const char* name, double most_error) {
   return {name,
-          reads_much<Element>,
+          can_narrow<Element>,
           make<Element>,
           {.bytes = static_cast<double>(element_bits<Element>) / 8,
            .epsilon = most_error / 160,
