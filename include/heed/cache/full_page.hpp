@@ -15,7 +15,7 @@ namespace heed::detail {
 /// Of each head, in the order in which attention reads it, so that pages in a row are read from
 /// memory without a jump:
 ///
-///     channel scales  [head_dim] bf16, and as many offsets  (if the scales of keys are per channel)
+///     channel scales  [head_dim] bf16, and as many offsets  (if keys' scales are per channel)
 ///     keys            [head_dim, page_size]
 ///     key scales      [page_size] float                     (if they are per token)
 ///     value scales    [page_size] float                     (if elements have scales)

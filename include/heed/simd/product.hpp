@@ -117,11 +117,10 @@ template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Fact
   const RowsView<const Element> right = of.right;
   const Element* const ahead = of.ahead + first_column * left.cols;
   const Index first = of.first;
-  Index k = std::max(depth.begin, first / Step::rows * Step::rows);
-  const Element* next = right.row(k) + first_column;
-  for (; k < depth.end; k += Step::rows) {
+  for (Index k = std::max(depth.begin, first / Step::rows * Step::rows); k < depth.end;
+       k += Step::rows) {
     const Element* row[Step::rows];
-    for (const Element*& at : row) at = next, next += right.stride;
+    for (Index i = 0; i < Step::rows; ++i) row[i] = right.row(k + i) + first_column;
     if constexpr (Step::rows > 1)
       if (k < first || k + Step::rows > right.rows) [[unlikely]] {
         static const Element zeros[Vectors * n]{};  // for a row that is not there
