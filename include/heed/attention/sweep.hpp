@@ -226,15 +226,6 @@ void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
   }
 }
 
-/// Up to so many rows are computed faster than a page is read from memory: four where a page is as
-/// wide as the sums, two where it is half as wide. But only if a tile takes rows of keys whole, so
-/// that memory is read in order.
-template <class T, class Element, class Factor>
-constexpr Index rows_that_wait() {
-  constexpr int rows = 4 * sizeof(Element) / sizeof(T);
-  return simd::DepthStep<T, Factor>::vectors(rows) * simd::lanes<T> >= page_size ? rows : 0;
-}
-
 /// The attention of a tile over some keys of a split goes on: adds to scratch.partial.
 /// \param problem  whose the tile's rows are: a Problem, or the JoinedRows of several
 template <class Problem, class T, class Source, class Score>
@@ -270,12 +261,8 @@ void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, Ke
     // Each half of a page fetches the half that is read after it. Where they are not as large, it
     // would fetch too much or too little, and fetches its like in the next page.
     const bool alike = source.head_dim() == source.head_dim_v();
-    CurrentPage<Element> page{view, alike ? view.values : next.keys,
-                              alike ? next.keys : next.values, begin, Values::finite};
-    // A few rows wait for memory as it is, and what they ask for early gets in the way of what they
-    // ask for now (docs/tried-and-dropped.md).
-    if (tile.count <= rows_that_wait<T, Element, Factor<T, Source>>())
-      page.after_keys = view.keys, page.after_values = view.values;
+    const CurrentPage<Element> page{view, alike ? view.values : next.keys,
+                                    alike ? next.keys : next.values, begin, Values::finite};
     sweep_page(problem, score, tile, page, seen, scratch);
   }
 }
