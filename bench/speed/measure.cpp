@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <exception>
 #include <thread>
 
@@ -20,12 +21,22 @@ double seconds_since(Clock::time_point start) {
 /// A sample is at least as long: the clock and the loop then cost less than a thousandth.
 constexpr double least_sample = 50e-6;
 /// A turn of one contender, in seconds: many samples of a short run, one of a long one.
-constexpr double turn = 10e-3;
+constexpr double turn = 30e-3;
 constexpr int most_rounds = 10;
 /// From here on, what a first run does once (page faults, threads) is lost in its time.
 constexpr double long_run = 2;
-/// Threads of the contender before may still spin in wait of work; they fall asleep meanwhile.
-constexpr std::chrono::milliseconds pause{3};
+
+/// Waits until the threads of the contender before are asleep, which spin for a while in wait of
+/// work: until the process has used hardly any time in a millisecond. Those that never sleep are
+/// not waited for.
+void wait_until_idle() {
+  constexpr std::chrono::milliseconds step{1}, most{100};
+  for (auto waited = step; waited <= most; waited += step) {
+    const std::clock_t before = std::clock();
+    std::this_thread::sleep_for(step);
+    if (std::clock() - before < CLOCKS_PER_SEC / 5000) return;
+  }
+}
 
 /// The turns of one contender.
 class Turns {
@@ -38,7 +49,7 @@ class Turns {
   }
 
   void take() {
-    std::this_thread::sleep_for(pause);
+    wait_until_idle();
     // What the contender before had in the caches goes first.
     if (run_seconds_ < turn) sample(1);
     const auto start = Clock::now();
