@@ -11,7 +11,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include <Eigen/Core>
 
@@ -115,21 +114,23 @@ template <class P>
 auto sum_lanes(const P& a) {
   return Eigen::internal::predux(a);
 }
+/// The halves of a vector added, and those of the sum, until four lanes are left.
+template <class P>
+auto fold_to_four(const P& a) {
+  if constexpr (Eigen::internal::unpacket_traits<P>::size == 4)
+    return a;
+  else
+    return fold_to_four(Eigen::internal::predux_half_dowto4(a));
+}
 /// to[i] = the sum of the lanes of a[i], in another order than of one alone: of four at once it
 /// takes half of the operations.
 template <class T>
 void sum_lanes_of_four(const Packet<T> (&a)[4], T* to) {
   namespace ei = Eigen::internal;
   if constexpr (lanes<T> >= 4) {
-    const auto down_to_four = [](const auto& self, const auto& packet) {
-      if constexpr (ei::unpacket_traits<std::remove_cvref_t<decltype(packet)>>::size == 4)
-        return packet;
-      else
-        return self(self, ei::predux_half_dowto4(packet));
-    };
-    ei::PacketBlock<decltype(down_to_four(down_to_four, a[0])), 4> four;
+    ei::PacketBlock<decltype(fold_to_four(a[0])), 4> four;
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) four.packet[i] = down_to_four(down_to_four, a[i]);
+    for (int i = 0; i < 4; ++i) four.packet[i] = fold_to_four(a[i]);
     ei::ptranspose(four);
     ei::pstoreu(to, add(add(four.packet[0], four.packet[2]), add(four.packet[1], four.packet[3])));
   } else {
@@ -145,7 +146,8 @@ inline void sum_lanes_of_four<float>(const Packet<float> (&a)[4], float* to) {
   };
   const __m512 ab = fold(a[0], a[1]), cd = fold(a[2], a[3]);
   const __m512 sums = add(_mm512_shuffle_ps(ab, cd, 0x88), _mm512_shuffle_ps(ab, cd, 0xDD));
-  const __m256 half = add(_mm512_castps512_ps256(sums), _mm512_extractf32x8_ps(sums, 1));
+  const __m256d upper = _mm512_extractf64x4_pd(_mm512_castps_pd(sums), 1);
+  const __m256 half = add(_mm512_castps512_ps256(sums), _mm256_castpd_ps(upper));
   _mm_storeu_ps(to, add(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
 #endif
