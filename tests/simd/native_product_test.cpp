@@ -13,6 +13,7 @@
 #include "heed/simd/dot_product.hpp"
 #include "heed/simd/product.hpp"
 #include "support/expect_attention.hpp"  // WorstError, walk_bound
+#include "support/padded_rows.hpp"       // PaddedRows
 #include "support/random.hpp"            // Random
 
 namespace heed {
@@ -27,17 +28,10 @@ const bf16 nan = std::numeric_limits<bf16>::quiet_NaN();
 
 /// Numbers that bf16 holds, with unused elements behind each row.
 template <class T>
-struct Rounded {
-  Index rows, cols, stride;
-  std::vector<T> data;
-
-  Rounded(Index rows_, Index cols_, Random& random)
-      : rows(rows_), cols(cols_), stride(cols + random.integer(0, 3)) {
-    for (const float x : random.normals<float>(rows * stride))
-      data.push_back(static_cast<T>(static_cast<bf16>(x)));
+struct Rounded : test::PaddedRows<T> {
+  Rounded(Index rows_, Index cols_, Random& random) : test::PaddedRows<T>(rows_, cols_, random) {
+    for (T& x : this->data) x = static_cast<T>(static_cast<bf16>(static_cast<float>(x)));
   }
-  RowsView<const T> view() const { return {data.data(), rows, cols, stride}; }
-  RowsView<T> view() { return {data.data(), rows, cols, stride}; }
 };
 
 /// carry[r] * before(r, c) + sum of the terms, and what it may be off by.
