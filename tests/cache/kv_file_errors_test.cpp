@@ -127,8 +127,8 @@ TEST_F(KvFileErrors, NamesTheFieldThatDiffers) {
   };
   differs("heed.kv_cache", "heed.weights",
           "format is heed.weights in the file, heed.kv_cache expected");
-  differs("\"version\":\"2\"", "\"version\":\"1\"",
-          "version is 1 in the file, 2 is what this heed reads");
+  differs("\"version\":\"3\"", "\"version\":\"2\"",
+          "version is 2 in the file, 3 is what this heed reads");
   differs("\"latent\"", "\"full\"", "entry is full in the file, latent in the cache");
   differs("\"21\"", "\"12\"", "latent_dim is 12 in the file, 21 in the cache");
   differs("\"6\"", "\"8\"", "rope_dim is 8 in the file, 6 in the cache");

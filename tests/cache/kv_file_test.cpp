@@ -138,7 +138,7 @@ TEST(KvFile, IsSafetensorsWithAHeaderOfOneText) {
   EXPECT_EQ(header["pages"]["dtype"], "U8");
   EXPECT_EQ(header["pages"]["data_offsets"][1], 16896);
   const std::string checksum = header["__metadata__"]["checksum"];
-  EXPECT_EQ(json, R"({"__metadata__":{"format":"heed.kv_cache","version":"2","entry":"full",)"
+  EXPECT_EQ(json, R"({"__metadata__":{"format":"heed.kv_cache","version":"3","entry":"full",)"
                   R"("num_kv_heads":"3","head_dim":"20","head_dim_v":"9","element":"int8",)"
                   R"("page_size":"64","num_sink_tokens":"none","window_left":"none","seqlen":"70",)"
                   R"("dropped_tokens":"0","released_pages":"0","checksum":")" +

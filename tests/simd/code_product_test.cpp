@@ -93,8 +93,8 @@ TYPED_TEST(CodeProduct, EveryShape) {
             if (first == 0)
               simd::product(some, left.units.data(), right.view(), product.view(),
                             right.data.data());
-            simd::product_carry(some, left.units.data(), right.view(), sum.view(), carry.data(),
-                                first, right.data.data());
+            simd::product_carry(some, left.units.data(), StripsView(right.view()), sum.view(),
+                                carry.data(), first, right.data.data());
             for (Index r = 0; r < rows; ++r)
               for (Index c = 0; c < before.stride; ++c) {
                 const auto at = static_cast<std::size_t>(r * before.stride + c);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -66,8 +67,9 @@ TEST(NativeProduct, EveryShape) {
           if (first == 0)
             simd::product<float, bf16, RoundedFactor>(left.view(), right.view(), product.view(),
                                                       right.data.data());
-          simd::product_carry<float, bf16, RoundedFactor>(left.view(), right.view(), sum.view(),
-                                                          carry.data(), first, right.data.data());
+          simd::product_carry<float, bf16, RoundedFactor>(
+              left.view(), StripsView(std::as_const(right).view()), sum.view(), carry.data(), first,
+              right.data.data());
           for (Index r = 0; r < rows; ++r)
             for (Index c = 0; c < before.cols; ++c) {
               const std::string place = std::to_string(rows) + " rows, depth " +

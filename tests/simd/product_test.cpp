@@ -82,7 +82,7 @@ TYPED_TEST(Product, EveryShape) {
         expect_product(found, before, left, {}, factor);
         const auto carry = random.uniforms<TypeParam>(rows, 0, 1);
         found = before;
-        simd::product_carry(left.view(), right.view(), found.view(), carry.data(), 0,
+        simd::product_carry(left.view(), StripsView(right.view()), found.view(), carry.data(), 0,
                             right.data.data());
         expect_product(found, before, left, carry, factor);
       }
@@ -131,7 +131,7 @@ TYPED_TEST(Product, BitsOfARowDoNotDependOnTheOthers) {
           simd::product(some, right.view(), to, right.data.data());
         });
         expect_rows_alone(left, out, [&](In some, Out to, const TypeParam* carry) {
-          simd::product_carry(some, right.view(), to, carry, 0, right.data.data());
+          simd::product_carry(some, StripsView(right.view()), to, carry, 0, right.data.data());
         });
         const Rows<TypeParam> wide(rows, cols, random), tokens(depth, cols, random),
             scores(rows, depth, random);
@@ -154,6 +154,32 @@ TYPED_TEST(Product, BitsOfAColumnDoNotDependOnTheOthers) {
         simd::product(left.view(), right.view().middle_cols(v * this->n, this->n),
                       alone.view().middle_cols(v * this->n, this->n), right.data.data());
       EXPECT_EQ(together.data, alone.data);
+    }
+}
+
+// Nor on whether rows lie in one piece or in strips.
+TYPED_TEST(Product, BitsOfStripsAreThoseOfRows) {
+  Random random(7);
+  for (Index rows = 1; rows <= most_rows; ++rows)
+    for (const Index cols : {strip_width, 3 * strip_width, 3 * strip_width - this->n}) {
+      constexpr Index depth = page_size;
+      const Rows<TypeParam> left(rows, depth, random), right(depth, cols, random);
+      const Rows<TypeParam> before(rows, cols, random);
+      SCOPED_TRACE(text(left, before));
+      std::vector<TypeParam> memory(3 * depth * strip_width);
+      const StripsView<TypeParam> strips(memory.data(), depth, cols, strip_width,
+                                         depth * strip_width);
+      for (Index k = 0; k < depth; ++k)
+        for (Index c = 0; c < cols; ++c) *strips.at(k, c) = right.view()(k, c);
+      const auto carry = random.uniforms<TypeParam>(rows, 0, 1);
+      Rows<TypeParam> of_rows = before, of_strips = before;
+      simd::product_carry(left.view(), StripsView(right.view()), of_rows.view(), carry.data(), 3,
+                          right.data.data());
+      simd::product_carry(
+          left.view(),
+          StripsView<const TypeParam>(memory.data(), depth, cols, strip_width, depth * strip_width),
+          of_strips.view(), carry.data(), 3, std::as_const(memory).data());
+      EXPECT_EQ(of_rows.data, of_strips.data);
     }
 }
 

@@ -78,13 +78,13 @@ PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile&
 /// probability of 0 that a hidden key has.
 template <class T, class Element>
 Values inspect_values(const PageView<Element>& page, const PageVisibility& seen, Index width) {
+  const StripsView<const Element> values = page.value_rows(seen.last(), width);
   const auto zero = simd::broadcast(T{0});
   auto sum = zero;
   for (Index key = seen.first(); key < seen.last(); ++key) {
     auto row_sum = zero;  // a chain of its own, so that rows overlap
     for (Index c = 0; c < width; c += simd::lanes<T>)
-      row_sum =
-          simd::mul_add(simd::load_as<T>(page.values + key * page.value_stride + c), zero, row_sum);
+      row_sum = simd::mul_add(simd::load_as<T>(values.at(key, c)), zero, row_sum);
     sum = simd::add(sum, row_sum);
   }
   return std::isnan(simd::sum_lanes(sum)) ? Values::some_not_finite : Values::finite;
@@ -97,6 +97,7 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
                         RowRange rows, Index width) {
   using Step = simd::DepthStep<T, typename TileScratch<T, Source>::Factor>;
   static const Element zeros[simd::lanes<T>]{};
+  const StripsView<const Element> values = page.value_rows(page_size, width);
   for (Index r = rows.begin; r < rows.end; ++r)
     for (Index c = 0; c < width; c += simd::lanes<T>) {
       T* const to = scratch.partial.sum + r * scratch.partial.stride + c;
@@ -106,7 +107,7 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
         const Element* row[Step::rows];
         for (Index i = 0; i < Step::rows; ++i) {
           const std::uint64_t bit = std::uint64_t{1} << (key + i);
-          row[i] = (bits & bit) != 0 ? page.values + (key + i) * page.value_stride + c : zeros;
+          row[i] = (bits & bit) != 0 ? values.at(key + i, c) : zeros;
           bits &= ~bit;
         }
         typename Step::Operand columns[1];
@@ -156,8 +157,7 @@ void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
   const Partial<T>& partial = scratch.partial;
   const RowsView<const Factor> probs(scratch.probs + rows.begin * page_size, count, keys,
                                      page_size);
-  const RowsView<const Element> values(page.view.values, seen.last(), width,
-                                       page.view.value_stride);
+  const StripsView<const Element> values = page.view.value_rows(seen.last(), width);
   const RowsView<T> sum(partial.sum + rows.begin * partial.stride, count, width, partial.stride);
   const T* const carry = scratch.carry + rows.begin;
   if constexpr (TileScratch<T, Source>::is_coded)

@@ -19,4 +19,7 @@ inline constexpr Index dynamic = -1;
 /// AVX2 or sixteen SSE registers: the whole softmax step of a row stays in registers.
 inline constexpr Index page_size = 64;
 
+/// Columns of a strip of rows (StripsView): what the widest register tile takes at once.
+inline constexpr Index strip_width = 64;
+
 }  // namespace heed

@@ -105,6 +105,27 @@ struct RowsView {
   }
 };
 
+/// Rows cut into strips of strip_width columns, of which each may lie in one piece: [rows, cols],
+/// element (r, c) at data[c / strip_width * strip + r * stride + c % strip_width].
+template <class T>
+struct StripsView {
+  T* data;
+  Index rows;
+  Index cols;
+  Index stride;  ///< elements from one row of a strip to the next
+  Index strip;   ///< elements from one strip to the next; strip_width if rows lie in one piece
+
+  constexpr StripsView(T* data_, Index rows_, Index cols_, Index stride_, Index strip_)
+      : data(data_), rows(rows_), cols(cols_), stride(stride_), strip(strip_) {}
+  constexpr StripsView(const RowsView<T>& whole)  // NOLINT(*-explicit-*)
+      : StripsView(whole.data, whole.rows, whole.cols, whole.stride, strip_width) {}
+
+  /// Where an element lies; the rest of its strip's row is behind it.
+  constexpr T* at(Index r, Index c) const noexcept {
+    return data + c / strip_width * strip + r * stride + c % strip_width;
+  }
+};
+
 /// A stack of matrices of one shape: [num_heads, rows, cols], element (h, r, c) at
 /// data[h * head_stride + r * row_stride + c].
 ///

@@ -36,11 +36,11 @@ int nearest_code(float x, float scale) {
 }
 
 /// What the codes of a row are multiplied by, so that its largest magnitude has the largest code; a
-/// row of zeros has the scale 0.
-template <class Stored>
-float row_scale(const float* row, Index width) {
+/// row of zeros has the scale 0. \param number_of  (column) -> number
+template <class Stored, class NumberOf>
+float row_scale(const NumberOf& number_of, Index width) {
   float largest = 0;
-  for (Index c = 0; c < width; ++c) largest = std::max(largest, std::abs(row[c]));
+  for (Index c = 0; c < width; ++c) largest = std::max(largest, std::abs(number_of(c)));
   return largest / largest_code<Stored>;
 }
 
@@ -62,13 +62,14 @@ void write_codes(std::byte* to, Index padded_width, const CodeOf& code_of) {
     for (Index c = 0; c < padded_width; ++c) codes[c] = static_cast<int8>(code_of(c));
   }
 }
-/// Stores a row and returns its scale. \param padded_width  to which it is filled up with what is
-/// nearest to 0
-template <class Stored>
-float write_scaled_row(const float* row, Index width, std::byte* to, Index padded_width) {
-  const float scale = row_scale<Stored>(row, width);
-  write_codes<Stored>(to, padded_width,
-                      [&](Index c) { return nearest_code<Stored>(c < width ? row[c] : 0, scale); });
+/// Stores a row and returns its scale. \param number_of  (column) -> number
+/// \param padded_width  to which it is filled up with what is nearest to 0
+template <class Stored, class NumberOf>
+float write_scaled_row(const NumberOf& number_of, Index width, std::byte* to, Index padded_width) {
+  const float scale = row_scale<Stored>(number_of, width);
+  write_codes<Stored>(to, padded_width, [&](Index c) {
+    return nearest_code<Stored>(c < width ? number_of(c) : 0, scale);
+  });
   return scale;
 }
 

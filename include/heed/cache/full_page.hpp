@@ -3,6 +3,8 @@
 /// Where keys and values lie in a page, and how they get there. Layer 4, detail.
 #pragma once
 
+#include <algorithm>
+
 #include "heed/cache/codec.hpp"
 #include "heed/cache/page.hpp"
 #include "heed/cache/page_parts.hpp"
@@ -19,7 +21,8 @@ namespace heed::detail {
 ///     keys            [head_dim, page_size]
 ///     key scales      [page_size] float                     (if they are per token)
 ///     value scales    [page_size] float                     (if elements have scales)
-///     values          [page_size, head_dim_v padded]
+///     values          [page_size, head_dim_v padded], in strips one after another if these are all
+///                     whole and not to be unpacked: register tiles read strip by strip
 ///
 /// \tparam Stored  without rotation
 template <class Entry, class Stored>
@@ -64,7 +67,8 @@ class FullPage {
     PageView<Element> view{.keys = reinterpret_cast<const Element*>(head + keys_),
                            .key_stride = page_size,
                            .values = reinterpret_cast<const Element*>(head + values_),
-                           .value_stride = width_v()};
+                           .value_stride = value_stride(),
+                           .value_strip = value_strip()};
     if constexpr (is_packed) {
       Element* const values = scratch + page_size * entry_.head_dim;
       const auto* const bytes = reinterpret_cast<const std::uint8_t*>(head);
@@ -92,17 +96,17 @@ class FullPage {
     if constexpr (std::is_same_v<Element, T>) simd::transpose(key, keys, page_size);
     for (Index r = 0; r < key.rows; ++r) {
       if constexpr (has_scales<Stored>) {
-        const float scale = row_scale<Stored>(key.row(r), key.cols);
+        const float scale = row_scale<Stored>([&](Index c) { return key(r, c); }, key.cols);
         for (Index c = 0; c < key.cols; ++c)
           keys[c * page_size + r] = static_cast<int8>(nearest_code<Stored>(key(r, c), scale));
         floats(head + key_scales_)[slot + r] = scale;
-        write_value(head, slot + r, value.row(r));
+        write_value(head, slot + r, [&](Index c) { return value(r, c); });
       } else {
         if constexpr (!std::is_same_v<Element, T>)
           for (Index c = 0; c < key.cols; ++c)
             keys[c * page_size + r] = static_cast<Element>(key(r, c));
-        auto* const to = reinterpret_cast<Element*>(head + values_) + (slot + r) * width_v();
-        for (Index c = 0; c < value.cols; ++c) to[c] = static_cast<Element>(value(r, c));
+        write_columns(head, slot + r, value.cols,
+                      [&](Index c) { return static_cast<Element>(value(r, c)); });
       }
     }
   }
@@ -123,8 +127,9 @@ class FullPage {
                                           static_cast<float>(scale));
       });
     }
+    const auto rows = whole.value_rows(page_size, entry_.head_dim_v);
     for (Index token = 0; token < page_size; ++token)
-      write_value(head, token, whole.values + token * whole.value_stride);
+      write_value(head, token, [&](Index c) { return *rows.at(token, c); });
   }
 
   T key(PagePlace page, Index kv_head, Index slot, Index c) const noexcept {
@@ -140,10 +145,12 @@ class FullPage {
       return static_cast<T>(*key_place(page, kv_head, slot, c));
   }
   T value(PagePlace page, Index kv_head, Index slot, Index c) const noexcept {
-    const std::byte* const head = page.head(kv_head);
-    const std::byte* const row = head + values_ + slot * value_row_bytes();
-    if constexpr (has_scales<Stored>)
-      return read_code<Unchannelled>(row, width_v(), c) * floats(head + value_scales_)[slot];
+    std::byte* const head = page.head(kv_head);
+    if constexpr (is_packed)
+      return read_code<Stored>(head + values_ + slot * value_row_bytes(), width_v(), c) *
+             floats(head + value_scales_)[slot];
+    else if constexpr (has_scales<Stored>)
+      return *value_rows(head).at(slot, c) * floats(head + value_scales_)[slot];
     else
       return static_cast<T>(*value_place(page, kv_head, slot, c));
   }
@@ -156,7 +163,7 @@ class FullPage {
   auto* value_place(PagePlace page, Index kv_head, Index slot, Index c) const noexcept
     requires(!has_scales<Stored>)
   {
-    return elements(page.head(kv_head) + values_) + slot * width_v() + c;
+    return value_rows(page.head(kv_head)).at(slot, c);
   }
 
  private:
@@ -166,6 +173,9 @@ class FullPage {
   static constexpr Index key_row_bytes = row_bytes<Stored>(page_size);
 
   Index width_v() const noexcept { return simd::padded(entry_.head_dim_v); }
+  bool in_strips() const noexcept { return !is_packed && width_v() % strip_width == 0; }
+  Index value_stride() const noexcept { return in_strips() ? strip_width : width_v(); }
+  Index value_strip() const noexcept { return in_strips() ? page_size * strip_width : strip_width; }
   Index value_row_bytes() const noexcept { return row_bytes<Stored>(width_v()); }
   static Element* elements(std::byte* at) noexcept { return reinterpret_cast<Element*>(at); }
   static const Element* elements(const std::byte* at) noexcept {
@@ -175,9 +185,30 @@ class FullPage {
   static const float* floats(const std::byte* at) noexcept {
     return reinterpret_cast<const float*>(at);
   }
-  void write_value(std::byte* head, Index slot, const float* row) const {
-    floats(head + value_scales_)[slot] = write_scaled_row<Unchannelled>(
-        row, entry_.head_dim_v, head + values_ + slot * value_row_bytes(), width_v());
+  StripsView<Element> value_rows(std::byte* head) const noexcept {
+    return {elements(head + values_), page_size, width_v(), value_stride(), value_strip()};
+  }
+  template <class NumberOf>
+  void write_value(std::byte* head, Index slot, const NumberOf& number_of) const {
+    const float scale = row_scale<Unchannelled>(number_of, entry_.head_dim_v);
+    floats(head + value_scales_)[slot] = scale;
+    const auto code_of = [&](Index c) {
+      return nearest_code<Unchannelled>(c < entry_.head_dim_v ? number_of(c) : 0, scale);
+    };
+    if constexpr (is_packed)
+      write_codes<Stored>(head + values_ + slot * value_row_bytes(), width_v(), code_of);
+    else
+      write_columns(head, slot, width_v(),
+                    [&](Index c) { return static_cast<Element>(code_of(c)); });
+  }
+  /// Columns [0, cols) of a token's values.
+  template <class ElementOf>
+  void write_columns(std::byte* head, Index slot, Index cols, const ElementOf& element_of) const {
+    for (Index begin = 0; begin < cols; begin += strip_width) {
+      Element* const to = value_rows(head).at(slot, begin);
+      for (Index c = begin; c < std::min(begin + strip_width, cols); ++c)
+        to[c - begin] = element_of(c);
+    }
   }
 
   Entry entry_;

@@ -8,7 +8,7 @@
 /// header's metadata. Here a sequence of 70 tokens in FullKv<8, 128>, without line breaks in truth:
 ///
 ///     <8 bytes: the size of what follows up to the pages, little-endian, a multiple of 8>
-///     {"__metadata__":{"format":"heed.kv_cache","version":"2",
+///     {"__metadata__":{"format":"heed.kv_cache","version":"3",
 ///       "entry":"full","num_kv_heads":"8","head_dim":"128","head_dim_v":"128",
 ///       "element":"bfloat16","page_size":"64","num_sink_tokens":"none","window_left":"none",
 ///       "seqlen":"70","dropped_tokens":"0","released_pages":"0","checksum":"8d4ac71e56c0bb1f"},

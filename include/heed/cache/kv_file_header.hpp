@@ -58,7 +58,7 @@ inline std::string checksum_text(std::uint64_t checksum) {
 
 /// All bytes before the pages.
 inline std::string header_text(const KvFileShape& shape, const KvFileState& state) {
-  std::string json = R"({"__metadata__":{"format":"heed.kv_cache","version":"2")";
+  std::string json = R"({"__metadata__":{"format":"heed.kv_cache","version":"3")";
   const auto add = [&json](std::string_view name, std::string_view value) {
     json.append(",\"").append(name).append("\":\"").append(value).append("\"");
   };
@@ -184,7 +184,7 @@ inline KvFileState parse_header(const std::string& text, const KvFileShape& shap
   reader.skip(R"({"__metadata__":{)");
   reader.require_value("format", "heed.kv_cache", " expected");
   reader.skip(",");
-  reader.require_value("version", "2", " is what this heed reads");
+  reader.require_value("version", "3", " is what this heed reads");
   for (const auto& [name, value] : shape.fields) {
     reader.skip(",");
     reader.require_value(name, value, " in the cache");

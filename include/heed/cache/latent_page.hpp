@@ -78,8 +78,8 @@ class LatentPage {
     for (Index r = 0; r < c_kv.rows; ++r) {
       std::byte* const row = row_at(page, slot + r);
       if constexpr (has_scales<Stored>) {
-        reinterpret_cast<float*>(page + scales_)[slot + r] =
-            write_scaled_row<Stored>(c_kv.row(r), c_kv.cols, row, row_width());
+        reinterpret_cast<float*>(page + scales_)[slot + r] = write_scaled_row<Stored>(
+            [&](Index c) { return c_kv(r, c); }, c_kv.cols, row, row_width());
         auto* const rope = reinterpret_cast<bf16*>(page + rope_) + (slot + r) * rope_width();
         for (Index c = 0; c < k_rope.cols; ++c) rope[c] = static_cast<bf16>(k_rope(r, c));
       } else {

@@ -8,6 +8,7 @@
 
 #include "heed/base/element.hpp"
 #include "heed/base/index.hpp"
+#include "heed/base/views.hpp"
 #include "heed/policy/mask.hpp"  // KeyRange
 
 namespace heed {
@@ -40,12 +41,19 @@ struct PageView {
   Index key_stride;       ///< elements from one row of `keys` to the next
   const Element* values;  ///< [page_size, head_dim_v]
   Index value_stride;     ///< elements from one token's values to the next
+  Index value_strip =
+      strip_width;  ///< from one strip of columns of values to the next (StripsView)
   const float* key_scales = nullptr;      ///< [page_size]
   const bf16* channel_scales = nullptr;   ///< [head_dim]
   const bf16* channel_offsets = nullptr;  ///< [head_dim]
   const float* value_scales = nullptr;    ///< [page_size]
   const bf16* rope_keys = nullptr;        ///< [page_size, rope_stride], zeros behind the rope_dim
   Index rope_stride = 0;
+
+  /// The values' columns [0, cols) of tokens [0, tokens).
+  StripsView<const Element> value_rows(Index tokens, Index cols) const noexcept {
+    return {values, tokens, cols, value_stride, value_strip};
+  }
 };
 
 /// What a source may have beside: keys that it no longer holds. They are hidden from every query,

@@ -9,7 +9,7 @@
 namespace heed::simd {
 
 template void product(RowsView<const float>, RowsView<const float>, RowsView<float>, const float*);
-template void product_carry(RowsView<const float>, RowsView<const float>, RowsView<float>,
+template void product_carry(RowsView<const float>, StripsView<const float>, RowsView<float>,
                             const float*, Index, const float*);
 template void dot_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
 template void multiply<Weight::out_in>(RowsView<const float>, RowsView<const float>,
@@ -20,7 +20,7 @@ template void transpose(RowsView<const float>, float*, Index);
 
 template void product(RowsView<const double>, RowsView<const double>, RowsView<double>,
                       const double*);
-template void product_carry(RowsView<const double>, RowsView<const double>, RowsView<double>,
+template void product_carry(RowsView<const double>, StripsView<const double>, RowsView<double>,
                             const double*, Index, const double*);
 template void dot_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
 template void multiply<Weight::out_in>(RowsView<const double>, RowsView<const double>,

@@ -14,19 +14,19 @@ namespace heed::simd {
 
 extern template void product(RowsView<const float>, RowsView<const f16>, RowsView<float>,
                              const f16*);
-extern template void product_carry(RowsView<const float>, RowsView<const f16>, RowsView<float>,
+extern template void product_carry(RowsView<const float>, StripsView<const f16>, RowsView<float>,
                                    const float*, Index, const f16*);
 extern template void dot_product(RowsView<const float>, RowsView<const f16>, RowsView<float>);
 
 extern template void product(RowsView<const float>, RowsView<const bf16>, RowsView<float>,
                              const bf16*);
-extern template void product_carry(RowsView<const float>, RowsView<const bf16>, RowsView<float>,
+extern template void product_carry(RowsView<const float>, StripsView<const bf16>, RowsView<float>,
                                    const float*, Index, const bf16*);
 extern template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
 
 extern template void product(RowsView<const float>, RowsView<const int8>, RowsView<float>,
                              const int8*);
-extern template void product_carry(RowsView<const float>, RowsView<const int8>, RowsView<float>,
+extern template void product_carry(RowsView<const float>, StripsView<const int8>, RowsView<float>,
                                    const float*, Index, const int8*);
 extern template void dot_product(RowsView<const float>, RowsView<const int8>, RowsView<float>);
 

@@ -124,7 +124,7 @@ inline void product(RowsView<const SplitCode> left, const CodeRow* units,
 /// out = carry * out + left . right, otherwise as `product`.
 /// \param first  rows of `right` before it are not there, and left has a 0 for each
 inline void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
-                          RowsView<const int8> right, RowsView<float> out, const float* carry,
+                          StripsView<const int8> right, RowsView<float> out, const float* carry,
                           Index first, const int8* ahead) {
   detail::compute(detail::Product<float, int8, SplitCode, detail::CodedCarry>{
       left, right, first, ahead, out, left.cols, {{units}, carry}});

@@ -74,12 +74,12 @@ struct Carry : FromZero {
   }
 };
 
-/// Whether a tile asks memory for what comes next.
-enum class Fetch { nothing, ahead };
-
-/// A single row is done before memory is, and a fetch for each line would cost it time.
-template <int Rows>
-inline constexpr Fetch first_fetch = Rows > 1 ? Fetch::ahead : Fetch::nothing;
+/// Whether so many rows ask memory for what they read next. Few are done before memory is: what the
+/// processor fetches of a stream by itself then comes sooner than what it is asked for as well.
+template <class Element>
+constexpr bool fetches_ahead(Index rows) {
+  return rows > Index{sizeof(Element)};
+}
 
 /// A product: its operands, its result and what is done with it. Made once and passed by its
 /// address: views that are passed by value are copied by vector instructions, which queue behind
@@ -87,7 +87,7 @@ inline constexpr Fetch first_fetch = Rows > 1 ? Fetch::ahead : Fetch::nothing;
 template <class T, class Element, class Factor, class End>
 struct Product {
   RowsView<const Factor> left;
-  RowsView<const Element> right;
+  StripsView<const Element> right;
   Index first;           ///< rows of `right` before it are not there, nor taken
   const Element* ahead;  ///< what will be read after `right`
   RowsView<T> out;
@@ -103,9 +103,10 @@ struct Depth {
 
 /// One tile of the result, from (first_row, first_column) on. Never inlined: beside other tiles g++
 /// runs out of registers for the rows' pointers, which costs 10% on 16 tokens.
-template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Factor, class End>
+/// \param ahead  what it fetches, or null
+template <int Rows, int Vectors, class T, class Element, class Factor, class End>
 [[gnu::noinline]] void product_tile(const Product<T, Element, Factor, End>& of, Index first_row,
-                                    Index first_column, Depth depth) {
+                                    Index first_column, Depth depth, const Element* ahead) {
   constexpr Index n = lanes<T>;
   using Step = DepthStep<T, Factor>;
   typename Step::Sum sum[Rows][Vectors];
@@ -114,26 +115,25 @@ template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Fact
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) sum[r][v] = of.end.template start<Step>(first_row + r);
   const RowsView<const Factor> left = of.left.middle_rows(first_row, Rows);
-  const RowsView<const Element> right = of.right;
-  const Element* const ahead = of.ahead + first_column * left.cols;
+  const Element* const right = of.right.at(0, first_column);
+  const Index stride = of.right.stride;
   const Index first = of.first;
   for (Index k = std::max(depth.begin, first / Step::rows * Step::rows); k < depth.end;
        k += Step::rows) {
     const Element* row[Step::rows];
-    for (Index i = 0; i < Step::rows; ++i) row[i] = right.row(k + i) + first_column;
+    for (Index i = 0; i < Step::rows; ++i) row[i] = right + (k + i) * stride;
     if constexpr (Step::rows > 1)
-      if (k < first || k + Step::rows > right.rows) [[unlikely]] {
+      if (k < first || k + Step::rows > of.right.rows) [[unlikely]] {
         static const Element zeros[Vectors * n]{};  // for a row that is not there
         for (Index i = 0; i < Step::rows; ++i)
-          if (k + i < first || k + i >= right.rows) row[i] = zeros;
+          if (k + i < first || k + i >= of.right.rows) row[i] = zeros;
       }
     typename Step::Operand column[Vectors];
     Step::columns(row, column);
     if constexpr (Rows > 1)
 #pragma GCC unroll 8
       for (auto& operand : column) operand = keep_in_register(operand);
-    if constexpr (fetch == Fetch::ahead)
-      prefetch<Step::rows * Vectors * n>(ahead + k * (Vectors * n));
+    if (ahead != nullptr) prefetch<Step::rows * Vectors * n>(ahead + k * (Vectors * n));
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const auto factor = Step::factor(left.row(r), k);
@@ -155,33 +155,35 @@ template <int Rows, int Vectors, Fetch fetch, class T, class Element, class Fact
 /// the page stays in the L1 cache while the rows pass by.
 template <int Rows, class T, class Element, class Factor, class End>
 void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index end) {
-  constexpr int widest = DepthStep<T, Factor>::vectors(Rows);
-  const Index vectors = of.out.cols / lanes<T>, whole_depth = of.left.cols;
-  const auto strip = [&](Index v, auto width) {
-    const auto tile = [&](Index row, Depth depth, auto fetch) {
-      product_tile<Rows, decltype(width)::value, decltype(fetch)::value>(of, row, v * lanes<T>,
-                                                                         depth);
+  constexpr Index n = lanes<T>;
+  constexpr int widest = std::min<int>(DepthStep<T, Factor>::vectors(Rows), strip_width / n);
+  const Index whole_depth = of.left.cols;
+  const bool fetches = fetches_ahead<Element>(of.left.rows);
+  const auto columns = [&](Index column, auto width) {
+    const auto tile = [&](Index row, Depth depth, const Element* ahead) {
+      product_tile<Rows, decltype(width)::value>(of, row, column, depth, ahead);
     };
     Index k = 0;
     do {  // at least once: a product of no depth is zero
       const Depth depth{k, std::min(k + of.depth_block, whole_depth)};
-      // Fetched once: the other rows find it there.
-      tile(begin, depth, std::integral_constant<Fetch, first_fetch<Rows>>{});
+      // Fetched once: the other tiles find it there.
+      tile(begin, depth, fetches ? of.ahead + column * whole_depth : nullptr);
       if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
-        for (Index r = begin + Rows; r < end; r += Rows)
-          tile(r, depth, std::integral_constant<Fetch, Fetch::nothing>{});
+        for (Index r = begin + Rows; r < end; r += Rows) tile(r, depth, nullptr);
       k = depth.end;
     } while (k < whole_depth);
   };
-  Index v = 0;
-  const auto strips = [&](auto width) {
-    for (; v + width <= vectors; v += width) strip(v, width);
-  };
-  strips(std::integral_constant<int, widest>{});
-  // What is left in halves: a tile for every width would take twice as long to compile.
-  if constexpr (widest > 4) strips(std::integral_constant<int, 4>{});
-  if constexpr (widest > 2) strips(std::integral_constant<int, 2>{});
-  if constexpr (widest > 1) strips(std::integral_constant<int, 1>{});
+  for (Index column = 0; column < of.out.cols;) {
+    const Index strip_end = std::min(column + strip_width, of.out.cols);
+    const auto tiles = [&](auto width) {
+      for (; column + width * n <= strip_end; column += width * n) columns(column, width);
+    };
+    tiles(std::integral_constant<int, widest>{});
+    // What is left in halves: a tile for every width would take twice as long to compile.
+    if constexpr (widest > 4) tiles(std::integral_constant<int, 4>{});
+    if constexpr (widest > 2) tiles(std::integral_constant<int, 2>{});
+    if constexpr (widest > 1) tiles(std::integral_constant<int, 1>{});
+  }
 }
 
 /// Whole tiles of rows first; what they leave shares with the last of them if there are registers
@@ -225,7 +227,7 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
 /// \param first  rows of `right` before it are not there, nor taken. (With factors of bf16 sums are
 ///               the same only if the same two rows are taken together: left has a 0 for each.)
 template <class T, class Element, class Factor = T>
-void product_carry(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
+void product_carry(RowsView<const Factor> left, StripsView<const Element> right, RowsView<T> out,
                    const T* carry, Index first, const Element* ahead) {
   detail::compute(detail::Product<T, Element, Factor, detail::Carry<T>>{
       left, right, first, ahead, out, left.cols, {{}, carry}});
