@@ -4,6 +4,7 @@
 #pragma once
 
 #include <bit>
+#include <optional>
 
 #include "heed/attention/scores.hpp"
 #include "heed/softmax/scaled_softmax.hpp"
@@ -147,7 +148,7 @@ void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
   constexpr Index n = simd::lanes<T>;
   using Factor = typename TileScratch<T, Source>::Factor;
   const Index head_dim_v = problem.source->head_dim_v();
-  if constexpr (!has_scales<Element>)  // codes are finite
+  if constexpr (!has_scales<Element>)
     if (seen.edge() && page.values == Values::some_not_finite)
       return add_visible_values(scratch, page.view, rows, head_dim_v);
   // Whole steps up to the last key that anyone sees.
@@ -218,11 +219,33 @@ void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
                 CurrentPage<Element> page, const PageVisibility& seen,
                 const TileScratch<T, Source>& scratch) {
   if (!seen.edge()) return attend_page(problem, score, tile, {0, tile.count}, page, seen, scratch);
-  page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
+  if constexpr (!has_scales<Element>)  // codes are finite
+    page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
   for (Index begin = 0; begin < tile.count; begin += edge_rows) {
     const RowRange rows{begin, std::min(begin + edge_rows, tile.count)};
     const PageVisibility part = summarise(scratch.visible, rows);
     if (part.any != 0) attend_page(problem, score, tile, rows, page, part, scratch);
+  }
+}
+
+/// What is fetched from memory while a page is read. \param next  the page after it, if there is
+/// one
+template <class Source, class Element>
+void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> next,
+                 CurrentPage<Element>& page) {
+  if constexpr (HasPackedPages<Source>) {
+    if (next) page.after_keys = page.after_values = source.packed_page(tile.kv_head, *next);
+  } else if (tile.count > Index{sizeof(Element)}) {
+    // Fewer rows are done before memory is: what the processor fetches of a stream by itself then
+    // comes sooner than what it is asked for as well.
+    const bool lies_somewhere = source.page_scratch() == 0;
+    const PageView<Element> after =
+        next && lies_somewhere ? source.page(tile.kv_head, *next, nullptr) : page.view;
+    // Each half of a page fetches the half that is read after it. Where they are not as large, it
+    // would fetch too much or too little, and fetches its like in the next page.
+    const bool alike = source.head_dim() == source.head_dim_v();
+    page.after_keys = alike ? page.view.values : after.keys;
+    page.after_values = alike ? after.keys : after.values;
   }
 }
 
@@ -246,23 +269,15 @@ void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, Ke
       if (index == source.open_page_index()) {
         const PageView<T> open = source.open_page(tile.kv_head);
         sweep_page(problem, score, tile,
-                   CurrentPage<T>{open, open.values, open.keys, begin, Values::finite}, seen,
-                   scratch);
+                   CurrentPage<T>{open, nullptr, nullptr, begin, Values::finite}, seen, scratch);
         continue;
       }
     }
-    const PageView<Element> view = source.page(tile.kv_head, index, scratch.page);
-    // Only a page that lies somewhere can be fetched early; one that is packed cannot.
-    const Index following = held_from(index + 1);
-    const PageView<Element> next =
-        source.page_scratch() == 0 && following * page_size < keys.some.end
-            ? source.page(tile.kv_head, following, scratch.page)
-            : view;
-    // Each half of a page fetches the half that is read after it. Where they are not as large, it
-    // would fetch too much or too little, and fetches its like in the next page.
-    const bool alike = source.head_dim() == source.head_dim_v();
-    const CurrentPage<Element> page{view, alike ? view.values : next.keys,
-                                    alike ? next.keys : next.values, begin, Values::finite};
+    CurrentPage<Element> page{source.page(tile.kv_head, index, scratch.page), nullptr, nullptr,
+                              begin, Values::finite};
+    const Index next = held_from(index + 1);
+    const bool is_last = next * page_size >= keys.some.end;
+    fetch_ahead(source, tile, is_last ? std::nullopt : std::optional(next), page);
     sweep_page(problem, score, tile, page, seen, scratch);
   }
 }

@@ -76,8 +76,8 @@ enum class Values { finite, some_not_finite };
 template <class Element>
 struct CurrentPage {
   PageView<Element> view;
-  const Element* after_keys;    ///< to be fetched from memory while its keys are read
-  const Element* after_values;  ///< and while its values are
+  const Element* after_keys;    ///< to be fetched from memory while its keys are read, or null
+  const Element* after_values;  ///< likewise while its values are
   Index begin;                  ///< its first key
   Values values;                ///< a NaN or inf must not reach rows that do not see it
 };

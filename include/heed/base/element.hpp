@@ -52,8 +52,10 @@ namespace heed {
 using f16 = Eigen::half;       ///< IEEE 754 binary16
 using bf16 = Eigen::bfloat16;  ///< the upper half of a float
 using int8 = std::int8_t;
-/// Names the element; two of them share a byte.
-struct int4 {};
+/// Two elements of 4 bits: of one column, in rows 2 r and 2 r + 1.
+struct int4 {
+  std::uint8_t pair;
+};
 /// Names the element whose keys have a scale and an offset per channel and page.
 template <class E>
 struct PerChannel {};
@@ -122,6 +124,15 @@ inline constexpr bool is_rotated = detail::is_rotated<E>;
 template <class E>
 using KernelElement = std::conditional_t<has_scales<E>, int8, detail::Unwrapped<E>>;
 
+/// What lies in a page that stores E.
+template <class E>
+using PageElement =
+    std::conditional_t<std::same_as<detail::Unwrapped<E>, int4>, int4, KernelElement<E>>;
+
+/// Rows of a page that share an element there.
+template <class E>
+inline constexpr Index rows_an_element = std::same_as<PageElement<E>, int4> ? 2 : 1;
+
 /// What the kernel computes in when a cache stores E, and what is appended to it.
 template <class E>
 using ComputeType = std::conditional_t<std::is_same_v<E, double>, double, float>;
@@ -129,6 +140,6 @@ using ComputeType = std::conditional_t<std::is_same_v<E, double>, double, float>
 /// Bits that an element takes, scales apart.
 template <class E>
 inline constexpr Index element_bits =
-    std::same_as<detail::Unwrapped<E>, int4> ? 4 : 8 * static_cast<Index>(sizeof(KernelElement<E>));
+    8 * static_cast<Index>(sizeof(PageElement<E>)) / rows_an_element<E>;
 
 }  // namespace heed

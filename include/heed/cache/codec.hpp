@@ -44,44 +44,6 @@ float row_scale(const NumberOf& number_of, Index width) {
   return largest / largest_code<Stored>;
 }
 
-/// Bytes of a row of `width` elements; of int4, width is even.
-template <class Stored>
-constexpr Index row_bytes(Index width) {
-  return width * element_bits<Stored> / 8;
-}
-
-/// Stores a row of codes. \param code_of  (column) -> code, for the columns of the padded width
-template <class Stored, class CodeOf>
-void write_codes(std::byte* to, Index padded_width, const CodeOf& code_of) {
-  if constexpr (std::is_same_v<Stored, int4>) {
-    auto* const bytes = reinterpret_cast<std::uint8_t*>(to);
-    const Index half = padded_width / 2;
-    for (Index c = 0; c < half; ++c) bytes[c] = simd::pack_codes(code_of(c), code_of(half + c));
-  } else {
-    auto* const codes = reinterpret_cast<int8*>(to);
-    for (Index c = 0; c < padded_width; ++c) codes[c] = static_cast<int8>(code_of(c));
-  }
-}
-/// Stores a row and returns its scale. \param number_of  (column) -> number
-/// \param padded_width  to which it is filled up with what is nearest to 0
-template <class Stored, class NumberOf>
-float write_scaled_row(const NumberOf& number_of, Index width, std::byte* to, Index padded_width) {
-  const float scale = row_scale<Stored>(number_of, width);
-  write_codes<Stored>(to, padded_width, [&](Index c) {
-    return nearest_code<Stored>(c < width ? number_of(c) : 0, scale);
-  });
-  return scale;
-}
-
-/// Code `c` of a row that write_codes stored.
-template <class Stored>
-float read_code(const std::byte* row, Index padded_width, Index c) {
-  if constexpr (std::is_same_v<Stored, int4>)
-    return simd::code_at(reinterpret_cast<const std::uint8_t*>(row), padded_width, c);
-  else
-    return reinterpret_cast<const int8*>(row)[c];
-}
-
 /// What the codes of a channel are multiplied by, and what is added then.
 struct ChannelScale {
   bf16 scale;

@@ -22,7 +22,9 @@ namespace heed::detail {
 ///     key scales      [page_size] float                     (if they are per token)
 ///     value scales    [page_size] float                     (if elements have scales)
 ///     values          [page_size, head_dim_v padded], in strips one after another if these are all
-///                     whole and not to be unpacked: register tiles read strip by strip
+///                     whole: register tiles read strip by strip
+///
+/// Of int4, rows of keys and of values are in pairs.
 ///
 /// \tparam Stored  without rotation
 template <class Entry, class Stored>
@@ -30,6 +32,7 @@ class FullPage {
  public:
   using Element = KernelElement<Stored>;
   using T = ComputeType<Stored>;
+  static constexpr bool is_packed = !std::is_same_v<PageElement<Stored>, Element>;
 
   explicit FullPage(const Entry& entry) : entry_(entry) {
     PageParts parts;
@@ -37,11 +40,11 @@ class FullPage {
       key_scales_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
       key_offsets_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
     }
-    keys_ = parts.take(entry.head_dim * key_row_bytes);
+    keys_ = parts.take(kept_rows(entry.head_dim) * page_size * kept_bytes);
     if constexpr (has_scales<Stored> && !keys_per_channel<Stored>)
       key_scales_ = parts.take(page_size * Index{sizeof(float)});
     if constexpr (has_scales<Stored>) value_scales_ = parts.take(page_size * Index{sizeof(float)});
-    values_ = parts.take(page_size * value_row_bytes());
+    values_ = parts.take(kept_rows(page_size) * width_v() * kept_bytes);
     head_bytes_ = parts.bytes();
   }
 
@@ -59,21 +62,22 @@ class FullPage {
   }
   /// Elements that `view` unpacks to.
   Index page_scratch() const noexcept {
-    return is_packed ? page_size * (entry_.head_dim + width_v()) : 0;
+    return is_packed ? page_size * width_v() + 2 * kept_rows(entry_.head_dim) * page_size : 0;
   }
 
   PageView<Element> view(PagePlace page, Index kv_head, Element* scratch) const noexcept {
-    const std::byte* const head = page.head(kv_head);
+    std::byte* const head = page.head(kv_head);
     PageView<Element> view{.keys = reinterpret_cast<const Element*>(head + keys_),
                            .key_stride = page_size,
                            .values = reinterpret_cast<const Element*>(head + values_),
                            .value_stride = value_stride(),
-                           .value_strip = value_strip()};
+                           .value_strip = value_strip(page_size)};
     if constexpr (is_packed) {
-      Element* const values = scratch + page_size * entry_.head_dim;
-      const auto* const bytes = reinterpret_cast<const std::uint8_t*>(head);
-      simd::unpack_codes(bytes + keys_, entry_.head_dim, page_size, scratch);
-      simd::unpack_codes(bytes + values_, page_size, width_v(), values);
+      const Index key_pairs = kept_rows(entry_.head_dim), value_pairs = kept_rows(page_size);
+      Element* const values = scratch + 2 * key_pairs * page_size;
+      simd::unpack_codes(key_at(head, 0, 0), key_pairs, page_size, scratch);
+      simd::unpack_codes(value_at(head, 0, 0), value_pairs * width_v() / value_stride(),
+                         value_stride(), values);
       view.keys = scratch, view.values = values;
     }
     if constexpr (has_scales<Stored>) view.value_scales = floats(head + value_scales_);
@@ -105,8 +109,9 @@ class FullPage {
         if constexpr (!std::is_same_v<Element, T>)
           for (Index c = 0; c < key.cols; ++c)
             keys[c * page_size + r] = static_cast<Element>(key(r, c));
-        write_columns(head, slot + r, value.cols,
-                      [&](Index c) { return static_cast<Element>(value(r, c)); });
+        for_columns(head, slot + r, value.cols, [&](Index c, Element& element) {
+          element = static_cast<Element>(value(r, c));
+        });
       }
     }
   }
@@ -122,10 +127,10 @@ class FullPage {
       const auto [scale, offset] = ChannelScale::of<Unchannelled>(*least, *largest);
       reinterpret_cast<bf16*>(head + key_scales_)[c] = scale;
       reinterpret_cast<bf16*>(head + key_offsets_)[c] = offset;
-      write_codes<Unchannelled>(head + keys_ + c * key_row_bytes, page_size, [&](Index token) {
-        return nearest_code<Unchannelled>(channel[token] - static_cast<float>(offset),
-                                          static_cast<float>(scale));
-      });
+      for (Index token = 0; token < page_size; ++token)
+        simd::set_code(*key_at(head, token, c), c,
+                       nearest_code<Unchannelled>(channel[token] - static_cast<float>(offset),
+                                                  static_cast<float>(scale)));
     }
     const auto rows = whole.value_rows(page_size, entry_.head_dim_v);
     for (Index token = 0; token < page_size; ++token)
@@ -133,81 +138,79 @@ class FullPage {
   }
 
   T key(PagePlace page, Index kv_head, Index slot, Index c) const noexcept {
-    const std::byte* const head = page.head(kv_head);
-    const std::byte* const row = head + keys_ + c * key_row_bytes;
+    std::byte* const head = page.head(kv_head);
+    const Kept element = *key_at(head, slot, c);
     if constexpr (keys_per_channel<Stored>)
-      return read_code<Unchannelled>(row, page_size, slot) *
+      return static_cast<float>(simd::code_of(element, c)) *
                  static_cast<float>(reinterpret_cast<const bf16*>(head + key_scales_)[c]) +
              static_cast<float>(reinterpret_cast<const bf16*>(head + key_offsets_)[c]);
     else if constexpr (has_scales<Stored>)
-      return read_code<Unchannelled>(row, page_size, slot) * floats(head + key_scales_)[slot];
+      return static_cast<float>(simd::code_of(element, c)) * floats(head + key_scales_)[slot];
     else
-      return static_cast<T>(*key_place(page, kv_head, slot, c));
+      return static_cast<T>(element);
   }
   T value(PagePlace page, Index kv_head, Index slot, Index c) const noexcept {
     std::byte* const head = page.head(kv_head);
-    if constexpr (is_packed)
-      return read_code<Stored>(head + values_ + slot * value_row_bytes(), width_v(), c) *
-             floats(head + value_scales_)[slot];
-    else if constexpr (has_scales<Stored>)
-      return *value_rows(head).at(slot, c) * floats(head + value_scales_)[slot];
+    const Kept element = *value_at(head, slot, c);
+    if constexpr (has_scales<Stored>)
+      return static_cast<float>(simd::code_of(element, slot)) * floats(head + value_scales_)[slot];
     else
-      return static_cast<T>(*value_place(page, kv_head, slot, c));
+      return static_cast<T>(element);
   }
   /// Where an element lies that is stored as it is.
   auto* key_place(PagePlace page, Index kv_head, Index slot, Index c) const noexcept
     requires(!has_scales<Stored>)
   {
-    return elements(page.head(kv_head) + keys_) + c * page_size + slot;
+    return key_at(page.head(kv_head), slot, c);
   }
   auto* value_place(PagePlace page, Index kv_head, Index slot, Index c) const noexcept
     requires(!has_scales<Stored>)
   {
-    return value_rows(page.head(kv_head)).at(slot, c);
+    return value_at(page.head(kv_head), slot, c);
   }
 
  private:
   /// The codes are those of the element without its scales' axis.
   using Unchannelled = std::conditional_t<std::is_same_v<Stored, PerChannel<int8>>, int8, Stored>;
-  static constexpr bool is_packed = element_bits<Stored> < 8;
-  static constexpr Index key_row_bytes = row_bytes<Stored>(page_size);
+  using Kept = PageElement<Stored>;
+  static constexpr auto kept_bytes = static_cast<Index>(sizeof(Kept));
 
   Index width_v() const noexcept { return simd::padded(entry_.head_dim_v); }
-  bool in_strips() const noexcept { return !is_packed && width_v() % strip_width == 0; }
+  bool in_strips() const noexcept { return width_v() % strip_width == 0; }
   Index value_stride() const noexcept { return in_strips() ? strip_width : width_v(); }
-  Index value_strip() const noexcept { return in_strips() ? page_size * strip_width : strip_width; }
-  Index value_row_bytes() const noexcept { return row_bytes<Stored>(width_v()); }
-  static Element* elements(std::byte* at) noexcept { return reinterpret_cast<Element*>(at); }
-  static const Element* elements(const std::byte* at) noexcept {
-    return reinterpret_cast<const Element*>(at);
+  Index value_strip(Index rows) const noexcept {
+    return in_strips() ? rows * strip_width : strip_width;
+  }
+  /// Elements that a column of so many rows takes.
+  static constexpr Index kept_rows(Index rows) noexcept {
+    return (rows + rows_an_element<Stored> - 1) / rows_an_element<Stored>;
   }
   static float* floats(std::byte* at) noexcept { return reinterpret_cast<float*>(at); }
-  static const float* floats(const std::byte* at) noexcept {
-    return reinterpret_cast<const float*>(at);
+  Kept* key_at(std::byte* head, Index slot, Index c) const noexcept {
+    return reinterpret_cast<Kept*>(head + keys_) + c / rows_an_element<Stored> * page_size + slot;
   }
-  StripsView<Element> value_rows(std::byte* head) const noexcept {
-    return {elements(head + values_), page_size, width_v(), value_stride(), value_strip()};
+  Kept* value_at(std::byte* head, Index slot, Index c) const noexcept {
+    const Index rows = kept_rows(page_size);
+    return StripsView(reinterpret_cast<Kept*>(head + values_), rows, width_v(), value_stride(),
+                      value_strip(rows))
+        .at(slot / rows_an_element<Stored>, c);
   }
   template <class NumberOf>
   void write_value(std::byte* head, Index slot, const NumberOf& number_of) const {
     const float scale = row_scale<Unchannelled>(number_of, entry_.head_dim_v);
     floats(head + value_scales_)[slot] = scale;
-    const auto code_of = [&](Index c) {
-      return nearest_code<Unchannelled>(c < entry_.head_dim_v ? number_of(c) : 0, scale);
-    };
-    if constexpr (is_packed)
-      write_codes<Stored>(head + values_ + slot * value_row_bytes(), width_v(), code_of);
-    else
-      write_columns(head, slot, width_v(),
-                    [&](Index c) { return static_cast<Element>(code_of(c)); });
+    for_columns(head, slot, width_v(), [&](Index c, Kept& element) {
+      const float number = c < entry_.head_dim_v ? number_of(c) : 0;
+      simd::set_code(element, slot, nearest_code<Unchannelled>(number, scale));
+    });
   }
-  /// Columns [0, cols) of a token's values.
-  template <class ElementOf>
-  void write_columns(std::byte* head, Index slot, Index cols, const ElementOf& element_of) const {
+  /// Calls f(c, element) for columns [0, cols) of a token's values.
+  template <class F>
+  void for_columns(std::byte* head, Index slot, Index cols, const F& f) const {
     for (Index begin = 0; begin < cols; begin += strip_width) {
-      Element* const to = value_rows(head).at(slot, begin);
-      for (Index c = begin; c < std::min(begin + strip_width, cols); ++c)
-        to[c - begin] = element_of(c);
+      Kept* const strip = value_at(head, slot, begin);
+      const Index end = std::min(begin + strip_width, cols);
+      for (Index c = begin; c < end; ++c) f(c, strip[c - begin]);
     }
   }
 

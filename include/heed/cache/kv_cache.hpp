@@ -193,22 +193,17 @@ class KvCache {
   // A source of pages (cache/page.hpp).
   Index num_kv_heads() const noexcept { return entry().num_kv_heads; }
   /// Width of a key: of a latent cache, latent_dim + rope_dim.
-  Index head_dim() const noexcept {
-    if constexpr (detail::is_latent<Entry>)
-      return entry().latent_dim + entry().rope_dim;
-    else
-      return entry().head_dim;
-  }
+  Index head_dim() const noexcept { return entry().key_width(); }
   /// Width of a value: of a latent cache, latent_dim.
-  Index head_dim_v() const noexcept {
-    if constexpr (detail::is_latent<Entry>)
-      return entry().latent_dim;
-    else
-      return entry().head_dim_v;
-  }
+  Index head_dim_v() const noexcept { return entry().value_width(); }
   Index page_scratch() const noexcept { return layout_.page_scratch(); }
   PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
     return layout_.view(table_.place(page), kv_head, scratch);
+  }
+  const Element* packed_page(Index kv_head, Index page) const noexcept
+    requires(Layout::is_packed)
+  {
+    return reinterpret_cast<const Element*>(table_.place(page).head(kv_head));
   }
   const void* place(Index page) const noexcept { return table_.place(page).first; }
   /// Of keys that have scales per channel: the page that is being filled, or the next one.

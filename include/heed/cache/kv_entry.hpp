@@ -25,6 +25,9 @@ struct FullKv {
   Index head_dim_v = HeadDimV == dynamic ? head_dim : HeadDimV;
 
   static constexpr KeyLayout key_layout = KeyLayout::transposed;
+  /// Columns of a key and of a value of a head.
+  constexpr Index key_width() const noexcept { return head_dim; }
+  constexpr Index value_width() const noexcept { return head_dim_v; }
 
   void check(std::string_view where) const {
     detail::require_shape(
@@ -46,6 +49,9 @@ struct LatentKv {
 
   static constexpr KeyLayout key_layout = KeyLayout::row_major;
   static constexpr Index num_kv_heads = 1;
+  /// Columns of a key, and of the value that it begins with.
+  constexpr Index key_width() const noexcept { return latent_dim + rope_dim; }
+  constexpr Index value_width() const noexcept { return latent_dim; }
 
   void check(std::string_view where) const {
     detail::require_shape(

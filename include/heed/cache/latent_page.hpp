@@ -16,7 +16,8 @@ namespace heed::detail {
 ///
 ///     rows    [page_size, latent_dim + rope_dim padded]      without scales
 ///
-///     rows    [page_size, latent_dim padded]                 with scales
+///     rows    [page_size, latent_dim padded]                 with scales; of int4,
+///                                                            rows are in pairs
 ///     scales  [page_size] float
 ///     rope    [page_size, rope_dim padded] bf16
 ///
@@ -30,10 +31,12 @@ class LatentPage {
  public:
   using Element = KernelElement<Stored>;
   using T = ComputeType<Stored>;
+  static constexpr bool is_packed = !std::is_same_v<PageElement<Stored>, Element>;
 
   explicit LatentPage(const Entry& entry) : entry_(entry) {
     PageParts parts;
-    rows_ = parts.take(page_size * row_bytes<Stored>(row_width()));
+    rows_ = parts.take(page_size / rows_an_element<Stored> * row_width() *
+                       static_cast<Index>(sizeof(Kept)));
     if constexpr (has_scales<Stored>) {
       scales_ = parts.take(page_size * Index{sizeof(float)});
       rope_ = parts.take(page_size * rope_width() * Index{sizeof(bf16)});
@@ -57,8 +60,8 @@ class LatentPage {
     const std::byte* const page = place.head(0);
     const auto* rows = reinterpret_cast<const Element*>(page + rows_);
     if constexpr (is_packed) {
-      simd::unpack_codes(reinterpret_cast<const std::uint8_t*>(page + rows_), page_size,
-                         row_width(), scratch);
+      simd::unpack_codes(row_at(place.head(0), 0), page_size / rows_an_element<Stored>, row_width(),
+                         scratch);
       rows = scratch;
     }
     PageView<Element> view{
@@ -76,29 +79,32 @@ class LatentPage {
              RowsView<const T> k_rope) const {
     std::byte* const page = place.head(0);
     for (Index r = 0; r < c_kv.rows; ++r) {
-      std::byte* const row = row_at(page, slot + r);
+      Kept* const row = row_at(page, slot + r);
       if constexpr (has_scales<Stored>) {
-        reinterpret_cast<float*>(page + scales_)[slot + r] = write_scaled_row<Stored>(
-            [&](Index c) { return c_kv(r, c); }, c_kv.cols, row, row_width());
+        const auto number = [&](Index c) { return c < c_kv.cols ? c_kv(r, c) : 0; };
+        const float scale = row_scale<Stored>(number, c_kv.cols);
+        reinterpret_cast<float*>(page + scales_)[slot + r] = scale;
+        for (Index c = 0; c < row_width(); ++c)
+          simd::set_code(row[c], slot + r, nearest_code<Stored>(number(c), scale));
         auto* const rope = reinterpret_cast<bf16*>(page + rope_) + (slot + r) * rope_width();
         for (Index c = 0; c < k_rope.cols; ++c) rope[c] = static_cast<bf16>(k_rope(r, c));
       } else {
-        auto* const to = reinterpret_cast<Element*>(row);
-        for (Index c = 0; c < c_kv.cols; ++c) to[c] = static_cast<Element>(c_kv(r, c));
+        for (Index c = 0; c < c_kv.cols; ++c) row[c] = static_cast<Element>(c_kv(r, c));
         for (Index c = 0; c < k_rope.cols; ++c)
-          to[entry_.latent_dim + c] = static_cast<Element>(k_rope(r, c));
+          row[entry_.latent_dim + c] = static_cast<Element>(k_rope(r, c));
       }
     }
   }
 
   /// Column c of c_kv.
   T latent(PagePlace place, Index slot, Index c) const noexcept {
-    const std::byte* const page = place.head(0);
+    std::byte* const page = place.head(0);
+    const Kept element = row_at(page, slot)[c];
     if constexpr (has_scales<Stored>)
-      return read_code<Stored>(row_at(page, slot), row_width(), c) *
+      return static_cast<float>(simd::code_of(element, slot)) *
              reinterpret_cast<const float*>(page + scales_)[slot];
     else
-      return static_cast<T>(reinterpret_cast<const Element*>(row_at(page, slot))[c]);
+      return static_cast<T>(element);
   }
   /// Column c of k_rope.
   T rope(PagePlace place, Index slot, Index c) const noexcept {
@@ -110,16 +116,15 @@ class LatentPage {
   }
 
  private:
-  static constexpr bool is_packed = element_bits<Stored> < 8;
+  using Kept = PageElement<Stored>;
 
   Index row_width() const noexcept {
     return simd::padded(has_scales<Stored> ? entry_.latent_dim
                                            : entry_.latent_dim + entry_.rope_dim);
   }
   Index rope_width() const noexcept { return simd::padded(entry_.rope_dim); }
-  template <class Byte>
-  Byte* row_at(Byte* page, Index slot) const noexcept {
-    return page + rows_ + slot * row_bytes<Stored>(row_width());
+  Kept* row_at(std::byte* page, Index slot) const noexcept {
+    return reinterpret_cast<Kept*>(page + rows_) + slot / rows_an_element<Stored> * row_width();
   }
 
   Entry entry_;

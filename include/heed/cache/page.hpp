@@ -77,6 +77,12 @@ concept HasOpenPage = requires(const S& source, Index kv_head) {
   { source.open_page(kv_head) } -> std::same_as<PageView<ComputeType<typename S::Element>>>;
 };
 
+/// Likewise: where what a page is unpacked from begins, which is then fetched ahead of time.
+template <class S>
+concept HasPackedPages = requires(const S& source, Index kv_head, Index page) {
+  { source.packed_page(kv_head, page) } noexcept -> std::same_as<const typename S::Element*>;
+};
+
 /// Likewise: what a source's keys and values were multiplied by. `none` if it does not say.
 enum class RowRotation {
   none,

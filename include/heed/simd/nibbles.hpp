@@ -3,8 +3,8 @@
 /// Whole numbers of 4 bits, two to a byte. Layer 1, detail.
 ///
 /// A nibble u stands for the code 2 u - 15: the odd numbers from -15 to 15. So codes lie evenly on
-/// both sides of 0, and none of the 16 is wasted. The bytes of a row of `width` codes hold code c
-/// and code c + width / 2, so that a row unpacks to two runs.
+/// both sides of 0, and none of the 16 is wasted. The lower nibble of a byte is of an even row, the
+/// upper one of the row after it.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,17 @@
 
 namespace heed::simd {
 
-/// The byte of two codes.
-constexpr std::uint8_t pack_codes(int first, int second) {
-  return static_cast<std::uint8_t>((first + 15) / 2 | (second + 15) / 2 << 4);
+/// The code of a row in its element of a column.
+constexpr int code_of(int8 element, Index) { return element; }
+constexpr int code_of(int4 element, Index row) {
+  return 2 * (element.pair >> row % 2 * 4 & 15) - 15;
 }
-
-/// Code `c` of a row.
-constexpr int8 code_at(const std::uint8_t* row, Index width, Index c) {
-  const Index half = width / 2;
-  const int nibble = c < half ? row[c] & 15 : row[c - half] >> 4;
-  return static_cast<int8>(2 * nibble - 15);
+/// Changes the code of a row in its element of a column, and no other.
+constexpr void set_code(int8& element, Index, int code) { element = static_cast<int8>(code); }
+constexpr void set_code(int4& element, Index row, int code) {
+  const int shift = static_cast<int>(row % 2) * 4;
+  element.pair =
+      static_cast<std::uint8_t>((element.pair & ~(15 << shift)) | (code + 15) / 2 << shift);
 }
 
 namespace detail {
@@ -32,27 +33,26 @@ namespace detail {
 template <int Count>
 using Bytes [[gnu::vector_size(Count)]] = std::uint8_t;
 
-/// `Count` bytes to as many codes twice, in vectors of Width bytes.
-template <int Count, int Width = Count>
-void unpack(const std::uint8_t* from, int8* first, int8* second) {
-  Bytes<Width> bytes{};
+/// `Count` elements to the codes of both rows.
+template <int Count>
+void unpack(const int4* from, int8* even, int8* odd) {
+  Bytes<Count> bytes;
   std::memcpy(&bytes, from, Count);
-  const Bytes<Width> low = (bytes & 15) * 2 - 15, high = (bytes >> 4) * 2 - 15;
-  std::memcpy(first, &low, Count);
-  std::memcpy(second, &high, Count);
+  // u doubled on its way, less 15
+  const Bytes<Count> low = ((bytes + bytes) & 30) - 15, high = ((bytes >> 3) & 30) - 15;
+  std::memcpy(even, &low, Count);
+  std::memcpy(odd, &high, Count);
 }
 
 }  // namespace detail
 
-/// Codes of whole rows: [rows, width / 2] bytes to [rows, width], both without gaps.
+/// Codes of rows in pairs: [pairs, width] elements to [2 * pairs, width] codes, both without gaps.
 /// \param width  a multiple of 16
-inline void unpack_codes(const std::uint8_t* from, Index rows, Index width, int8* to) {
-  const Index half = width / 2;
-  for (Index r = 0; r < rows; ++r, from += half, to += width) {
+inline void unpack_codes(const int4* from, Index pairs, Index width, int8* to) {
+  for (Index r = 0; r < pairs; ++r, from += width, to += 2 * width) {
     Index c = 0;
-    for (; c + 32 <= half; c += 32) detail::unpack<32>(from + c, to + c, to + half + c);
-    for (; c + 16 <= half; c += 16) detail::unpack<16>(from + c, to + c, to + half + c);
-    if (c < half) detail::unpack<8, 16>(from + c, to + c, to + half + c);
+    for (; c + 64 <= width; c += 64) detail::unpack<64>(from + c, to + c, to + width + c);
+    for (; c < width; c += 16) detail::unpack<16>(from + c, to + c, to + width + c);
   }
 }
 

@@ -74,13 +74,6 @@ struct Carry : FromZero {
   }
 };
 
-/// Whether so many rows ask memory for what they read next. Few are done before memory is: what the
-/// processor fetches of a stream by itself then comes sooner than what it is asked for as well.
-template <class Element>
-constexpr bool fetches_ahead(Index rows) {
-  return rows > Index{sizeof(Element)};
-}
-
 /// A product: its operands, its result and what is done with it. Made once and passed by its
 /// address: views that are passed by value are copied by vector instructions, which queue behind
 /// the sums of the tile before, and the next one's loads would wait for them.
@@ -89,7 +82,7 @@ struct Product {
   RowsView<const Factor> left;
   StripsView<const Element> right;
   Index first;           ///< rows of `right` before it are not there, nor taken
-  const Element* ahead;  ///< what will be read after `right`
+  const Element* ahead;  ///< what will be read after `right`, or null
   RowsView<T> out;
   Index depth_block;  ///< depth that is summed in one chain
   End end;
@@ -158,7 +151,6 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
   constexpr Index n = lanes<T>;
   constexpr int widest = std::min<int>(DepthStep<T, Factor>::vectors(Rows), strip_width / n);
   const Index whole_depth = of.left.cols;
-  const bool fetches = fetches_ahead<Element>(of.left.rows);
   const auto columns = [&](Index column, auto width) {
     const auto tile = [&](Index row, Depth depth, const Element* ahead) {
       product_tile<Rows, decltype(width)::value>(of, row, column, depth, ahead);
@@ -167,7 +159,7 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
     do {  // at least once: a product of no depth is zero
       const Depth depth{k, std::min(k + of.depth_block, whole_depth)};
       // Fetched once: the other tiles find it there.
-      tile(begin, depth, fetches ? of.ahead + column * whole_depth : nullptr);
+      tile(begin, depth, of.ahead == nullptr ? nullptr : of.ahead + column * whole_depth);
       if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
         for (Index r = begin + Rows; r < end; r += Rows) tile(r, depth, nullptr);
       k = depth.end;
@@ -212,7 +204,7 @@ void compute(const Product<T, Element, Factor, End>& of) {
 ///               of the vector width
 /// \param out    [rows, cols], overwritten
 /// \param ahead  what will be read after this: as much of it as is read here may be fetched from
-///               memory on the way, from its start to its end. `right` itself if there is nothing.
+///               memory on the way, from its start to its end. Null if nothing is to be fetched.
 template <class T, class Element, class Factor = T>
 void product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
              const Element* ahead) {
