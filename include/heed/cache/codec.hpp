@@ -11,6 +11,7 @@
 #include "heed/base/element.hpp"
 #include "heed/base/views.hpp"
 #include "heed/simd/nibbles.hpp"
+#include "heed/simd/packet.hpp"
 
 namespace heed::detail {
 
@@ -39,9 +40,11 @@ int nearest_code(float x, float scale) {
 /// row of zeros has the scale 0. \param number_of  (column) -> number
 template <class Stored, class NumberOf>
 float row_scale(const NumberOf& number_of, Index width) {
-  float largest = 0;
-  for (Index c = 0; c < width; ++c) largest = std::max(largest, std::abs(number_of(c)));
-  return largest / largest_code<Stored>;
+  std::int32_t largest =
+      0;  // as whole numbers, magnitudes have the same order, and g++ has vectors
+  for (Index c = 0; c < width; ++c)
+    largest = std::max(largest, std::bit_cast<std::int32_t>(std::abs(number_of(c))));
+  return std::bit_cast<float>(largest) / largest_code<Stored>;
 }
 
 /// What the codes of a channel are multiplied by, and what is added then.
@@ -49,10 +52,16 @@ struct ChannelScale {
   bf16 scale;
   bf16 offset;
 
-  /// So that all numbers from `least` to `largest` are in the range of the codes; rounding to bf16
-  /// is made up for here.
+  /// Of a channel of a page: so that all of its numbers are in the range of the codes; rounding to
+  /// bf16 is made up for here.
   template <class Stored>
-  static ChannelScale of(float least, float largest) {
+  static ChannelScale of(const float* channel) {
+    auto low = simd::load(channel), high = low;
+    for (Index token = 0; token < page_size; token += simd::lanes<float>) {
+      low = simd::min(low, simd::load(channel + token));
+      high = simd::max(high, simd::load(channel + token));
+    }
+    const float least = simd::min_lanes(low), largest = simd::max_lanes(high);
     const float most = static_cast<float>(std::numeric_limits<bf16>::max());
     const bf16 offset(std::clamp(least / 2 + largest / 2, -most, most));
     const auto middle = static_cast<float>(offset);

@@ -123,14 +123,13 @@ class FullPage {
     std::byte* const head = page.head(kv_head);
     for (Index c = 0; c < entry_.head_dim; ++c) {
       const T* const channel = whole.keys + c * whole.key_stride;
-      const auto [least, largest] = std::minmax_element(channel, channel + page_size);
-      const auto [scale, offset] = ChannelScale::of<Unchannelled>(*least, *largest);
+      const auto [scale, offset] = ChannelScale::of<Unchannelled>(channel);
       reinterpret_cast<bf16*>(head + key_scales_)[c] = scale;
       reinterpret_cast<bf16*>(head + key_offsets_)[c] = offset;
+      Kept* const to = key_at(head, 0, c);
+      const auto step = static_cast<float>(scale), middle = static_cast<float>(offset);
       for (Index token = 0; token < page_size; ++token)
-        simd::set_code(*key_at(head, token, c), c,
-                       nearest_code<Unchannelled>(channel[token] - static_cast<float>(offset),
-                                                  static_cast<float>(scale)));
+        simd::set_code(to[token], c, nearest_code<Unchannelled>(channel[token] - middle, step));
     }
     const auto rows = whole.value_rows(page_size, entry_.head_dim_v);
     for (Index token = 0; token < page_size; ++token)

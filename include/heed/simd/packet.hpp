@@ -106,6 +106,10 @@ P mul_add(const P& a, const P& b, const P& c) {
   return Eigen::internal::pmadd(a, b, c);
 }
 template <class P>
+P min(const P& a, const P& b) {
+  return Eigen::internal::pmin(a, b);
+}
+template <class P>
 P max(const P& a, const P& b) {
   return Eigen::internal::pmax(a, b);
 }
@@ -151,6 +155,10 @@ inline void sum_lanes_of_four<float>(const Packet<float> (&a)[4], float* to) {
   _mm_storeu_ps(to, add(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
 #endif
+template <class P>
+auto min_lanes(const P& a) {
+  return Eigen::internal::predux_min(a);
+}
 template <class P>
 auto max_lanes(const P& a) {
   return Eigen::internal::predux_max(a);
