@@ -27,7 +27,7 @@ void draw(const char* name, const Mask& mask, heed::Index seqlen_q, heed::Index 
   const Matrix query = Matrix::Zero(seqlen_q, 1), key = Matrix::Zero(seqlen_kv, 1);
   const Matrix unit_vectors = Matrix::Identity(seqlen_kv, seqlen_kv);
   Matrix probs(seqlen_q, seqlen_kv);
-  heed::attend(query, key, unit_vectors, mask, 1, probs);
+  heed::attend(query, key, unit_vectors, mask, 1.0, probs);
   std::printf("%s\n", name);
   for (heed::Index q_row = 0; q_row < seqlen_q; ++q_row) {
     std::printf("   ");

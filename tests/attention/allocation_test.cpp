@@ -139,5 +139,22 @@ TEST(AttendAllocations, PrefillOfAnyLengthTakesTheSameMemory) {
   EXPECT_EQ(bytes_of(1600), bytes_of(800));
 }
 
+// Nor does an append that is longer than the window, however many pages it lets go.
+TEST(AttendAllocations, AWindowThatMovesOnMakesNone) {
+  Random random(7);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 2, .num_kv_heads = 2, .seqlen_q = 1, .seqlen_kv = 1400}, random);
+  const CacheWindow window{.num_sink_tokens = 3, .window_left = 64};
+  KvCache<FullKv<2, 16>> cache(window.capacity(600), {}, window);
+  for (const auto& [begin, count] : {std::pair(0, 200), {200, 600}, {800, 1}, {801, 599}})
+    EXPECT_EQ(test::count_allocations([&] {
+                cache.append(view(inputs.key).middle_rows(begin, count),
+                             view(inputs.value).middle_rows(begin, count));
+              }),
+              0)
+        << begin;
+  EXPECT_EQ(cache.seqlen(), 1400);
+}
+
 }  // namespace
 }  // namespace heed

@@ -57,6 +57,18 @@ TEST(AttendRefuses, Nothing) {
   EXPECT_FALSE(operands.untouched());
 }
 
+TEST(AttendRefuses, MasksOutOfRange) {
+  const auto nothing = [](Operands&) {};
+  expect_refused({"heed::attend: SlidingWindowMask::window_left is required"}, nothing,
+                 SlidingWindowMask{});
+  expect_refused({"heed::attend: SlidingWindowMask::window_left is required"}, nothing,
+                 SlidingWindowMask{.window_left = 1, .window_right = -1});
+  expect_refused({"heed::attend: SinkWindowMask::num_sink_tokens and window_left are required"},
+                 nothing, SinkWindowMask{.num_sink_tokens = 1});
+  expect_refused({"heed::attend: SlidingWindowMask::window_left"}, nothing,
+                 both(NoMask{}, SlidingWindowMask{.window_left = -1}));
+}
+
 TEST(AttendRefuses, Operands) {
   expect_refused({"heed::attend: query [num_heads, seqlen_q, head_dim] has shape [6, 3, 5], "
                   "expected [6, 3, 4]"},

@@ -42,7 +42,7 @@ class AttendExtremes : public testing::Test {
   static void expect_one_hot(const std::vector<T>& scores, Index largest_at) {
     Random random(1);
     const auto inputs = with_scores(scores, random);
-    const auto result = test::attend_matrices(inputs, NoMask{}, 1);
+    const auto result = test::attend_matrices(inputs, NoMask{}, 1.0);
     for (Index c = 0; c < 5; ++c) EXPECT_EQ(result.out(0, 0, c), inputs.value(0, largest_at, c));
     EXPECT_EQ(result.lse(0, 0, 0), scores[static_cast<std::size_t>(largest_at)]);
   }
@@ -73,8 +73,8 @@ TYPED_TEST(AttendExtremes, AnOffsetOfTenThousandChangesNothing) {
   const auto inputs = this->with_scores(scores, random);
   auto offset = inputs;
   offset.key.data = raised;
-  const auto small = test::attend_matrices(inputs, NoMask{}, 1);
-  const auto large = test::attend_matrices(offset, NoMask{}, 1);
+  const auto small = test::attend_matrices(inputs, NoMask{}, 1.0);
+  const auto large = test::attend_matrices(offset, NoMask{}, 1.0);
   EXPECT_EQ(large.out.data, small.out.data);
   const double lse_bound = 16384 * test::unit_roundoff<TypeParam>;
   EXPECT_NEAR(static_cast<double>(large.lse(0, 0, 0)),
@@ -116,7 +116,7 @@ TYPED_TEST(AttendExtremes, EqualScoresGiveTheMean) {
     for (TypeParam& value : inputs.value.data)
       value = static_cast<TypeParam>(random.integer(-512, 512)) / 64;
     for (Index k = 0; k < 64; ++k) sum += inputs.value(0, k, 2);
-    const auto result = test::attend_matrices(inputs, NoMask{}, 1);
+    const auto result = test::attend_matrices(inputs, NoMask{}, 1.0);
     EXPECT_EQ(result.out(0, 0, 2), sum / 64);
     const double exact_lse = static_cast<double>(score) + std::log(64.0);
     EXPECT_NEAR(static_cast<double>(result.lse(0, 0, 0)), exact_lse,
@@ -178,7 +178,7 @@ TYPED_TEST(AttendExtremes, ProbabilitiesThatVanish) {
     scores[k] = static_cast<TypeParam>(-20.0 * static_cast<double>(k));
   Random random(7);
   const auto inputs = this->with_scores(scores, random);
-  test::expect_attention(test::attend_matrices(inputs, NoMask{}, 1), inputs, {.scale = 1});
+  test::expect_attention(test::attend_matrices(inputs, NoMask{}, 1.0), inputs, {.scale = 1});
 }
 
 }  // namespace

@@ -96,14 +96,14 @@ TEST(AttendSinks, OfAnySize) {
   const AttentionShape shape{.seqlen_q = 3, .seqlen_kv = 70};
   Random random(4);
   auto inputs = test::normal_inputs<float>(shape, random);
-  const auto without = test::attend_matrices(inputs, NoMask{}, 1);
+  const auto without = test::attend_matrices(inputs, NoMask{}, 1.0);
   for (const float sink : {-1e30F, -1e4F}) {
     inputs.sinks = {sink};
-    EXPECT_EQ(test::attend_matrices(inputs, NoMask{}, 1), without);
+    EXPECT_EQ(test::attend_matrices(inputs, NoMask{}, 1.0), without);
   }
   for (const float sink : {1e4F, 1e30F, std::numeric_limits<float>::max()}) {
     inputs.sinks = {sink};
-    const auto result = test::attend_matrices(inputs, NoMask{}, 1);
+    const auto result = test::attend_matrices(inputs, NoMask{}, 1.0);
     EXPECT_EQ(result.out.data, std::vector<float>(result.out.data.size(), 0.0F));
     EXPECT_EQ(result.lse.data, without.lse.data);
   }

@@ -125,7 +125,7 @@ TYPED_TEST(AttendShapes, NoKeysGiveZero) {
   this->check(shape, 1);  // the formula gives out = 0, lse = -inf
   Random random(1);
   const auto result =
-      test::attend_matrices(test::normal_inputs<TypeParam>(shape, random), NoMask{}, 1);
+      test::attend_matrices(test::normal_inputs<TypeParam>(shape, random), NoMask{}, 1.0);
   EXPECT_TRUE(std::ranges::all_of(result.out.data, [](TypeParam x) { return x == 0; }));
   EXPECT_TRUE(
       std::ranges::all_of(result.lse.data, [](TypeParam x) { return std::isinf(x) && x < 0; }));
@@ -139,7 +139,7 @@ TYPED_TEST(AttendShapes, NoQueriesWriteNothing) {
     const auto inputs = test::normal_inputs<TypeParam>(shape, random);
     TypeParam untouched[] = {7, 7};
     const HeadsView<TypeParam> out(untouched, 2, 0, 16, 1, 16);
-    attend(view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 1, out,
+    attend(view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 1.0, out,
            RowsView<TypeParam>(untouched, 2, 0, 1));
     EXPECT_EQ(untouched[0], 7);
     EXPECT_EQ(untouched[1], 7);

@@ -102,14 +102,6 @@ TEST(RowsView, CutsRowsAndColumns) {
   EXPECT_EQ(view.row(3), matrix.row(3).data());
 }
 
-TEST(RowsView, MapsBackToEigen) {
-  Rows matrix = counted(3, 4);
-  const auto block = RowsView<const float>(matrix).middle_cols(1, 2);
-  EXPECT_EQ(detail::eigen_map(block), matrix.middleCols(1, 2));
-  detail::eigen_map(RowsView<float>(matrix)).setZero();
-  EXPECT_TRUE(matrix.isZero());
-}
-
 TEST(HeadsView, AddressesHeadsRowsAndColumns) {
   std::vector<float> numbers(2 * 3 * 4);
   const HeadsView<float> dense(numbers.data(), 2, 3, 4);

@@ -9,7 +9,11 @@
 /// | caches of several sequences   | attend_batch(sequences, score, options)                 |
 #pragma once
 
-#include <memory>
+#include <concepts>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "heed/attention/batch.hpp"
 #include "heed/attention/matrix_source.hpp"
@@ -76,7 +80,7 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
     require_shape(where, "lse [num_heads, seqlen_q]", {lse.rows, lse.cols},
                   {num_heads, query.rows});
   if (!sinks.empty()) require_shape(where, "sinks [num_heads]", {std::ssize(sinks)}, {num_heads});
-  if constexpr (!RangeMask<Mask>) problem.mask->check(where, place.total, problem.extent());
+  check_mask(where, *problem.mask, place.total, problem.extent());
   score.check(where, place.total, problem.extent());
 }
 
@@ -88,8 +92,7 @@ void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask
                                          options.lse, options.sinks, place};
   check_problem("attend", problem, score);
   Workspace local;
-  run(std::span(&problem, 1), score, options.executor,
-      options.workspace != nullptr ? *options.workspace : local);
+  run(problem, score, options.executor, options.workspace != nullptr ? *options.workspace : local);
 }
 
 }  // namespace detail
@@ -98,7 +101,8 @@ void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask
 /// key/value head h / (num_heads / num_kv_heads).
 ///
 /// \param query  [num_heads, seqlen_q, head_dim]: a HeadsView; one head may be a RowsView or a
-///               row-major Eigen matrix
+///               row-major Eigen matrix. A matrix of several heads must come as
+///               split_heads(matrix, num_heads): as it is, it is one wide head
 /// \param key    [num_kv_heads, seqlen_kv, head_dim], likewise
 /// \param value  [num_kv_heads, seqlen_kv, head_dim_v], likewise
 /// \param mask   CausalMask{}, NoMask{}, ...: see policy/mask.hpp
@@ -122,7 +126,8 @@ void attend(const Query& query, const Key& key, const Value& value, const Mask& 
                         {values.num_heads, values.rows, values.cols},
                         {keys.num_heads, keys.rows, values.cols});
   const detail::MatrixSource<T> source(keys, values);
-  detail::attend_one<T>(query, source, mask, detail::as_score_policy(score), out, options,
+  detail::attend_one<T>(query, source, mask, detail::as_score_policy(score),
+                        HeadsView<T>(std::forward<Out>(out)), options,
                         {.first = 0, .total = HeadsView<const T>(query).num_heads});
 }
 
@@ -132,12 +137,12 @@ template <class Query, class Key, class Value, class Mask, class Score, class Ou
 void attend(const Query& query, const Key& key, const Value& value, const Mask& mask,
             const Score& score, Out&& out, Lse&& lse) {
   using T = detail::ViewElement<Out>;
-  const HeadsView<T> heads(out);
-  const RowsView<T> sums(lse);
+  const HeadsView<T> heads(std::forward<Out>(out));
+  const RowsView<T> sums(std::forward<Lse>(lse));
   // Asked for, so it must be there: in the options, an empty one means that it is not wanted.
   detail::require_shape("attend", "lse [num_heads, seqlen_q]", {sums.rows, sums.cols},
                         {heads.num_heads, heads.rows});
-  attend(query, key, value, mask, score, out, AttendOptions<T>{.lse = sums});
+  attend(query, key, value, mask, score, heads, AttendOptions<T>{.lse = sums});
 }
 
 /// The same with keys and values from a cache: prefill with many query rows, decode with one.
@@ -146,7 +151,8 @@ template <class Query, PageSource Source, class Mask, class Score, class Out>
 void attend(const Query& query, const Source& source, const Mask& mask, const Score& score,
             Out&& out, const AttendOptions<detail::ViewElement<Out>>& options = {}) {
   using T = detail::ViewElement<Out>;
-  detail::attend_one<T>(query, source, mask, detail::as_score_policy(score), out, options,
+  detail::attend_one<T>(query, source, mask, detail::as_score_policy(score),
+                        HeadsView<T>(std::forward<Out>(out)), options,
                         {.first = 0, .total = HeadsView<const T>(query).num_heads});
 }
 
@@ -154,8 +160,8 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
 /// chunks and decode steps may stand side by side. The bits are those of one call per sequence.
 ///
 /// Sequences whose caches begin with the same pages (KvCache::fork, KvCache::assign_prefix) are
-/// taken together there: a tile of up to 96 query rows reads each page once, whosever rows they
-/// are.
+/// taken together there: a tile of up to 96 query rows, 48 of latents, reads each page once,
+/// whosever rows they are.
 /// \param options  `lse` is not used here: each sequence has its own
 /// \throws ShapeError before anything is written.
 template <class T, class Source, class Mask, class Score>
@@ -165,21 +171,17 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
   using Problem = detail::Problem<T, Source, Mask>;
   Workspace local;
   Workspace& workspace = options.workspace != nullptr ? *options.workspace : local;
-  const Workspace::Borrowed block = workspace.borrow(sequences.size() * sizeof(Problem));
-  const std::span<Problem> problems(reinterpret_cast<Problem*>(block.data()), sequences.size());
+  detail::BorrowedList<Problem> problems(workspace, sequences.size());
   const Source& first = *sequences.front().source;
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const auto& [query, source, mask, out, lse] = sequences[i];
-    std::construct_at(&problems[i],
-                      Problem{query, source, &mask, out, lse, options.sinks,
-                              detail::HeadPlace{.first = 0, .total = query.num_heads}});
+  for (const auto& [query, source, mask, out, lse] : sequences) {
+    problems.add({query, source, &mask, out, lse, options.sinks,
+                  detail::HeadPlace{.first = 0, .total = query.num_heads}});
     detail::require_shape("attend_batch", "source [head_dim, head_dim_v]",
                           {source->head_dim(), source->head_dim_v()},
                           {first.head_dim(), first.head_dim_v()});
-    detail::check_problem("attend_batch", problems[i], detail::as_score_policy(score));
+    detail::check_problem("attend_batch", problems.all().back(), detail::as_score_policy(score));
   }
-  detail::run_batch(std::span<const Problem>(problems), detail::as_score_policy(score),
-                    options.executor, workspace);
+  detail::run_batch(problems.all(), detail::as_score_policy(score), options.executor, workspace);
 }
 
 }  // namespace heed

@@ -103,7 +103,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
   if (batch.tiles().empty()) return;
   const AnyExecutor executor =
       batch.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
-  TaskMemory<T, Source, Mask> memory(workspace, batch, executor);
+  TaskMemory<T, Source, Mask> memory(workspace, problems, batch.rows_per_tile, executor);
   const auto large = batch.split_tiles(), others = batch.whole_tiles();
   const Index num_splits = large.empty() ? 0 : large.back().first_task + large.back().num_splits();
   Index rows = 0;

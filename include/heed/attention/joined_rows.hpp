@@ -17,9 +17,6 @@
 
 namespace heed::detail {
 
-/// No tile has more rows.
-inline constexpr Index max_rows_per_tile = 16 * simd::max_tile_rows;
-
 /// The rows of one sequence in a tile.
 template <class T, class Source, class Mask>
 struct Segment {

@@ -38,66 +38,42 @@ inline constexpr Index min_tasks = 4;
 inline constexpr Index min_rows_to_halve = 8 * simd::max_tile_rows;
 
 /// Query rows of a tile, at most: enough that a page read from the L2 cache serves many FMAs, few
-/// enough that queries, scores and sums stay in that cache. A multiple of the register tile.
+/// enough that queries, scores and sums stay in that cache.
 constexpr Index tile_rows(Index head_dim, Index head_dim_v) {
-  return (head_dim + head_dim_v > 512 ? 8 : 16) * simd::max_tile_rows;
+  return head_dim + head_dim_v > 512 ? max_rows_per_tile / 2 : max_rows_per_tile;
 }
 
-/// Where the tiles of a list of problems lie in one numbering.
+/// The tiles of a problem, numbered.
 template <class T, class Source, class Mask>
 struct Schedule {
-  std::span<const Problem<T, Source, Mask>> problems;
-  Index rows_per_tile = 0;
-  Index num_tiles = 0;
-  Index num_splits = 0;
-  Index work = 0;  // multiplications, were all keys visible
+  const Problem<T, Source, Mask>& problem;
+  Index rows_per_tile;
+  Index num_splits;
+  Index work;  ///< multiplications, were all keys visible
 
-  explicit Schedule(std::span<const Problem<T, Source, Mask>> list) : problems(list) {
-    const Source& first = *list.front().source;
-    Index most_rows = 1;
-    for (const auto& problem : list) {
-      most_rows = std::max(most_rows, problem.rows());
-      work += problem.query.num_heads * problem.query.rows * problem.source->seqlen() *
-              (first.head_dim() + first.head_dim_v());
-      num_splits = std::max(num_splits, (problem.source->seqlen() + split_size - 1) / split_size);
-    }
-    rows_per_tile = std::min(tile_rows(first.head_dim(), first.head_dim_v()), most_rows);
-    count_tiles();
+  explicit Schedule(const Problem<T, Source, Mask>& one) : problem(one) {
+    const Source& source = *one.source;
+    const Index width = source.head_dim() + source.head_dim_v();
+    work = one.query.num_heads * one.query.rows * source.seqlen() * width;
+    num_splits = (source.seqlen() + split_size - 1) / split_size;
+    rows_per_tile =
+        std::min(tile_rows(source.head_dim(), source.head_dim_v()), std::max<Index>(one.rows(), 1));
     if (work < min_parallel_work) return;
     const auto smallest = [&] {
-      return num_tiles * num_splits == 1 ? 2 * simd::max_tile_rows : min_rows_to_halve;
+      return num_tiles() * num_splits == 1 ? 2 * simd::max_tile_rows : min_rows_to_halve;
     };
-    while (num_tiles * num_splits < min_tasks && rows_per_tile >= smallest()) {
+    while (num_tiles() * num_splits < min_tasks && rows_per_tile >= smallest())
       rows_per_tile = (rows_per_tile + 1) / 2;
-      count_tiles();
-    }
   }
 
-  void count_tiles() {
-    num_tiles = 0;
-    for (const auto& problem : problems) num_tiles += tiles(problem);
-  }
-
-  Index tiles_per_head(const Problem<T, Source, Mask>& problem) const {
-    return (problem.rows() + rows_per_tile - 1) / rows_per_tile;
-  }
-  Index tiles(const Problem<T, Source, Mask>& problem) const {
-    return tiles_per_head(problem) * problem.source->num_kv_heads();
-  }
-
-  struct Place {
-    const Problem<T, Source, Mask>* problem;
-    Tile tile;
-  };
-  Place locate(Index index) const {
-    const Problem<T, Source, Mask>* problem = problems.data();
-    for (; index >= tiles(*problem); ++problem) index -= tiles(*problem);
-    const Index per_head = tiles_per_head(*problem);
+  Index tiles_per_head() const { return (problem.rows() + rows_per_tile - 1) / rows_per_tile; }
+  Index num_tiles() const { return tiles_per_head() * problem.source->num_kv_heads(); }
+  Tile tile(Index index) const {
+    const Index per_head = tiles_per_head();
     // The last tiles of a causal prefill see the most keys; they go first, so that no thread is
     // left with a long one at the end.
-    const Index in_head = per_head - 1 - index % per_head;
-    const Index begin = in_head * rows_per_tile;
-    return {problem, {index / per_head, begin, std::min(rows_per_tile, problem->rows() - begin)}};
+    const Index begin = (per_head - 1 - index % per_head) * rows_per_tile;
+    return {index / per_head, begin, std::min(rows_per_tile, problem.rows() - begin)};
   }
 };
 
@@ -112,13 +88,12 @@ struct TaskMemory {
   Index rows, head_dim, head_dim_v, page_scratch;
   std::size_t bytes;
 
-  /// \param schedule  with rows_per_tile and problems
-  template <class AnySchedule>
-  TaskMemory(Workspace& space, const AnySchedule& schedule, const AnyExecutor& executor)
-      : workspace(space), rows(schedule.rows_per_tile),
-        head_dim(schedule.problems.front().source->head_dim()),
-        head_dim_v(schedule.problems.front().source->head_dim_v()), page_scratch(0) {
-    for (const auto& problem : schedule.problems)
+  /// \param tile_rows  of the largest tile
+  TaskMemory(Workspace& space, std::span<const Problem<T, Source, Mask>> problems, Index tile_rows,
+             const AnyExecutor& executor)
+      : workspace(space), rows(tile_rows), head_dim(problems.front().source->head_dim()),
+        head_dim_v(problems.front().source->head_dim_v()), page_scratch(0) {
+    for (const auto& problem : problems)
       page_scratch = std::max(page_scratch, problem.source->page_scratch());
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
     workspace.reserve(executor.concurrency(), bytes);
@@ -137,10 +112,9 @@ struct TaskMemory {
 template <class T, class Source, class Mask, class Score>
 void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
                const AnyExecutor& executor, TaskMemory<T, Source, Mask>& memory) {
-  executor.parallel_for(schedule.num_tiles, [&](Index task) {
-    const auto place = schedule.locate(task);
-    const Problem<T, Source, Mask>& problem = *place.problem;
-    const Tile& tile = place.tile;
+  const Problem<T, Source, Mask>& problem = schedule.problem;
+  executor.parallel_for(schedule.num_tiles(), [&](Index task) {
+    const Tile tile = schedule.tile(task);
     memory.with_scratch([&](const auto& scratch) {
       load_queries(problem, tile, scratch);
       const KeyRange keys = tile_keys(problem, tile, {0, problem.source->seqlen()}).some;
@@ -162,10 +136,12 @@ void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
 template <class T, class Source, class Mask, class Score>
 void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
                 const AnyExecutor& executor, TaskMemory<T, Source, Mask>& memory) {
-  const Index splits_per_wave = std::min(max_partials / schedule.num_tiles, schedule.num_splits);
+  const Problem<T, Source, Mask>& problem = schedule.problem;
+  const Index num_tiles = schedule.num_tiles();
+  const Index splits_per_wave = std::min(max_partials / num_tiles, schedule.num_splits);
   const Index rows = memory.rows;
   const Index width = simd::padded(memory.head_dim_v);
-  const Index num_partials = schedule.num_tiles * (splits_per_wave + 1);
+  const Index num_partials = num_tiles * (splits_per_wave + 1);
   const Index sums = num_partials * rows * width;
   const Workspace::Borrowed block = memory.workspace.borrow(
       static_cast<std::size_t>(sums) * sizeof(T) +
@@ -177,40 +153,37 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
     const Index index = tile * (splits_per_wave + 1) + slot;
     return Partial<T>{all_states + index * rows, all_sums + index * rows * width, width};
   };
-  for (Index index = 0; index < schedule.num_tiles; ++index) partial_of(index, 0).reset(rows);
+  for (Index index = 0; index < num_tiles; ++index) partial_of(index, 0).reset(rows);
 
   for (Index wave = 0; wave < schedule.num_splits; wave += splits_per_wave) {
     const Index splits = std::min(splits_per_wave, schedule.num_splits - wave);
-    executor.parallel_for(schedule.num_tiles * splits, [&](Index task) {
-      const auto place = schedule.locate(task / splits);
+    executor.parallel_for(num_tiles * splits, [&](Index task) {
+      const Tile tile = schedule.tile(task / splits);
       memory.with_scratch([&](auto scratch) {
         scratch.partial = partial_of(task / splits, 1 + task % splits);
-        load_queries(*place.problem, place.tile, scratch);
-        sweep(*place.problem, score, place.tile, split_range(wave + task % splits), scratch);
+        load_queries(problem, tile, scratch);
+        sweep(problem, score, tile, split_range(wave + task % splits), scratch);
       });
     });
-    for (Index index = 0; index < schedule.num_tiles; ++index)
+    for (Index index = 0; index < num_tiles; ++index)
       for (Index slot = 1; slot <= splits; ++slot)
-        partial_of(index, 0).merge(partial_of(index, slot), schedule.locate(index).tile.count);
+        partial_of(index, 0).merge(partial_of(index, slot), schedule.tile(index).count);
   }
-  for (Index index = 0; index < schedule.num_tiles; ++index) {
-    const auto [problem, tile] = schedule.locate(index);
-    finish(*problem, tile, partial_of(index, 0));
-  }
+  for (Index index = 0; index < num_tiles; ++index)
+    finish(problem, schedule.tile(index), partial_of(index, 0));
 }
 
-/// Attention for a list of sequences whose shapes were checked. The problems share head_dim and
-/// head_dim_v.
+/// Attention for a sequence whose shapes were checked.
 template <class T, class Source, class Mask, class Score>
-void run(std::span<const Problem<T, Source, Mask>> problems, const Score& score,
-         const AnyExecutor& given, Workspace& workspace) {
-  if (problems.empty()) return;
-  const Schedule<T, Source, Mask> schedule(problems);
-  if (schedule.num_tiles == 0) return;
+void run(const Problem<T, Source, Mask>& problem, const Score& score, const AnyExecutor& given,
+         Workspace& workspace) {
+  const Schedule<T, Source, Mask> schedule(problem);
+  if (schedule.num_tiles() == 0) return;
   const AnyExecutor executor =
       schedule.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
-  TaskMemory<T, Source, Mask> memory(workspace, schedule, executor);
-  if (schedule.num_tiles < max_partials && schedule.num_splits > 1)
+  TaskMemory<T, Source, Mask> memory(workspace, std::span(&problem, 1), schedule.rows_per_tile,
+                                     executor);
+  if (schedule.num_tiles() < max_partials && schedule.num_splits > 1)
     run_splits(schedule, score, executor, memory);
   else
     run_tiles(schedule, score, executor, memory);

@@ -56,6 +56,9 @@ struct Problem {
   Index layer_head(Index kv_head, Index row) const { return place.first + head(kv_head, row); }
 };
 
+/// No tile has more rows. A multiple of the register tile.
+inline constexpr Index max_rows_per_tile = 16 * simd::max_tile_rows;
+
 /// Rows [begin, begin + count) of those that share a key/value head.
 struct Tile {
   Index kv_head;

@@ -9,6 +9,7 @@
 #include <concepts>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include <Eigen/Core>
 
@@ -21,6 +22,11 @@ namespace detail {
 template <class M>
 concept EigenDense =
     std::derived_from<std::remove_cvref_t<M>, Eigen::DenseBase<std::remove_cvref_t<M>>>;
+
+/// A matrix with memory of its own, not a block or a map of another's.
+template <class M>
+concept EigenPlain =
+    std::derived_from<std::remove_cvref_t<M>, Eigen::PlainObjectBase<std::remove_cvref_t<M>>>;
 
 /// The element a view of `M` points at: const if M, or what M maps, is const.
 template <detail::EigenDense M>
@@ -85,6 +91,8 @@ struct RowsView {
     static_assert(
         std::is_convertible_v<detail::EigenElement<std::remove_reference_t<M>>*, T*>,
         "heed: the matrix has other elements than the view, or is const where heed writes.");
+    static_assert(std::is_const_v<T> || std::is_lvalue_reference_v<M> || !detail::EigenPlain<M>,
+                  "heed: what is written here would be lost: the matrix is a temporary one.");
     if (matrix.cols() > 1 && matrix.innerStride() != 1)
       detail::require(false, "RowsView",
                       "the Eigen map has an inner stride other than 1; copy it to "
@@ -122,7 +130,7 @@ struct StripsView {
 
   /// Where an element lies; the rest of its strip's row is behind it.
   constexpr T* at(Index r, Index c) const noexcept {
-    return data + c / strip_width * strip + r * stride + c % strip_width;
+    return detail::advanced(data, c / strip_width * strip + r * stride + c % strip_width);
   }
 };
 
@@ -167,7 +175,8 @@ struct HeadsView {
   /// One head in a row-major Eigen matrix.
   template <class M>
     requires detail::EigenDense<M>
-  HeadsView(M&& matrix) : HeadsView(RowsView<T>(matrix)) {}  // NOLINT(*-explicit-*)
+  HeadsView(M&& matrix)  // NOLINT(*-explicit-*)
+      : HeadsView(RowsView<T>(std::forward<M>(matrix))) {}
 
   constexpr RowsView<T> head(Index h) const noexcept {
     return {detail::advanced(data, h * head_stride), rows, cols, row_stride};
@@ -238,16 +247,10 @@ struct ViewElementOf<M> {
 template <class X>
 using ViewElement = std::remove_const_t<typename ViewElementOf<std::remove_cvref_t<X>>::type>;
 
-/// An Eigen map of a view, for the products that Eigen does.
+/// A row-major Eigen matrix of a view's elements.
 template <class T>
 using EigenRows =
     Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-template <class T>
-auto eigen_map(RowsView<T> view) {
-  using Plain = std::conditional_t<std::is_const_v<T>, const EigenRows<T>, EigenRows<T>>;
-  return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(view.data, view.rows, view.cols,
-                                                    Eigen::OuterStride<>(view.stride));
-}
 
 }  // namespace detail
 }  // namespace heed

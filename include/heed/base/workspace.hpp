@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -87,15 +89,15 @@ class Workspace {
   /// step's does, meets an allocation only at each doubling.
   Block make_block(std::size_t bytes) {
     bytes = std::bit_ceil(std::max(bytes, detail::memory_alignment));
-    drop_smaller_than(bytes);
+    drop_half_as_large(bytes);
     Block block{detail::make_aligned<std::byte>(static_cast<Index>(bytes)), bytes};
     free_.reserve(++blocks_);  // so that giving back never allocates
     held_ += bytes;
     return block;
   }
 
-  /// One smaller free block is outgrown by the one about to be made.
-  void drop_smaller_than(std::size_t bytes) {
+  /// A free block of half the size is outgrown by the one about to be made.
+  void drop_half_as_large(std::size_t bytes) {
     const auto outgrown = std::find_if(free_.begin(), free_.end(),
                                        [&](const Block& b) { return 2 * b.bytes == bytes; });
     if (outgrown == free_.end()) return;
@@ -115,4 +117,27 @@ class Workspace {
   std::size_t held_ = 0;    // bytes, free and borrowed
 };
 
+namespace detail {
+
+/// Objects one after another in a borrowed block.
+template <class X>
+class BorrowedList {
+ public:
+  /// \param capacity  how many are added at most
+  BorrowedList(Workspace& workspace, std::size_t capacity)
+      : block_(workspace.borrow(capacity * sizeof(X))) {}
+  BorrowedList(const BorrowedList&) = delete;
+  ~BorrowedList() { std::destroy_n(first(), size_); }
+
+  void add(X object) { std::construct_at(first() + size_++, std::move(object)); }
+  std::span<const X> all() const noexcept { return {first(), size_}; }
+
+ private:
+  X* first() const noexcept { return reinterpret_cast<X*>(block_.data()); }
+
+  Workspace::Borrowed block_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace detail
 }  // namespace heed

@@ -23,8 +23,10 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 
+#include "heed/base/error.hpp"
 #include "heed/base/index.hpp"
 
 namespace heed {
@@ -51,7 +53,8 @@ struct MaskExtent {
 };
 
 /// The simple form of a mask: the keys a row sees are contiguous, and the same for all heads. The
-/// result may reach beyond the keys there are; it is cut to them.
+/// result may reach beyond the keys there are; it is cut to them. It may have a `check` as PageMask
+/// has.
 template <class M>
 concept RangeMask = requires(const M& mask, Index q_row, const MaskExtent& extent) {
   { mask.visible(q_row, extent) } noexcept -> std::same_as<KeyRange>;
@@ -74,6 +77,7 @@ concept PageMask = requires(const M& mask, Index head, Index row, const MaskExte
   mask.check("where", head, extent);
 };
 
+/// What `attend` and the layers take as a mask.
 template <class M>
 concept MaskPolicy = RangeMask<M> || PageMask<M>;
 
@@ -121,12 +125,18 @@ struct TopLeftCausalMask {
 /// Source: Mistral 7B 2023, arXiv:2310.06825, whose config's `sliding_window` counts the query's
 /// own key: window_left = sliding_window - 1.
 struct SlidingWindowMask {
-  Index window_left;       ///< keys before the query's own that stay visible
+  Index window_left = -1;  ///< required: keys before the query's own that stay visible
   Index window_right = 0;  ///< keys after the query's own that are visible too
 
   KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept {
     const Index position = extent.query_position(q_row);
     return {position - window_left, position + window_right + 1};
+  }
+  void check(std::string_view where, Index, const MaskExtent&) const {
+    detail::require(
+        window_left >= 0 && window_right >= 0, where,
+        "SlidingWindowMask::window_left is required, and neither it nor window_right may "
+        "be negative; a layer without a window takes CausalMask");
   }
 };
 
@@ -138,8 +148,8 @@ struct SlidingWindowMask {
 ///     1 0 1 1
 /// Source: Xiao et al. 2023 (StreamingLLM), arXiv:2309.17453, section 3.
 struct SinkWindowMask {
-  Index num_sink_tokens;  ///< first keys, which stay visible
-  Index window_left;      ///< keys before the query's own that stay visible
+  Index num_sink_tokens = -1;  ///< required: first keys, which stay visible
+  Index window_left = -1;      ///< required: keys before the query's own that stay visible
 
   KeyRange range(Index q_row, const MaskExtent& extent) const noexcept {
     return {0, extent.query_position(q_row) + 1};
@@ -151,7 +161,11 @@ struct SinkWindowMask {
            detail::range_bits({position - window_left, position + 1}, page_begin);
   }
   bool varies_by_head() const noexcept { return false; }
-  void check(std::string_view, Index, const MaskExtent&) const noexcept {}
+  void check(std::string_view where, Index, const MaskExtent&) const {
+    detail::require(num_sink_tokens >= 0 && window_left >= 0, where,
+                    "SinkWindowMask::num_sink_tokens and window_left are required, and may not be "
+                    "negative");
+  }
 };
 
 /// A prefix that all see, causal after it. With prefix_len = 2 and seqlen_q = seqlen_kv = 4:
@@ -161,7 +175,7 @@ struct SinkWindowMask {
 ///     1 1 1 1
 /// Source: Raffel et al. 2020 (T5), arXiv:1910.10683, section 3.2.1.
 struct PrefixMask {
-  Index prefix_len;
+  Index prefix_len;  ///< keys that all queries see
 
   KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept {
     return {0, std::max(prefix_len, extent.query_position(q_row) + 1)};
@@ -171,8 +185,8 @@ struct PrefixMask {
 /// One sequence of a padded batch: real keys are begin <= k < end. Left padding has begin > 0,
 /// right padding end < seqlen_kv. Not causal: both(CausalMask{}, PaddingMask{...}) is.
 struct PaddingMask {
-  Index begin;
-  Index end;
+  Index begin = 0;                                ///< the first real key
+  Index end = std::numeric_limits<Index>::max();  ///< behind the last one
 
   KeyRange visible(Index, const MaskExtent&) const noexcept { return {begin, end}; }
 };
@@ -198,6 +212,14 @@ std::uint64_t mask_bits(const Mask& mask, Index head, Index q_row, Index page_be
     return in_range;
   else
     return in_range == 0 ? 0 : in_range & mask.bits(head, q_row, page_begin, extent);
+}
+
+/// Throws ShapeError if the mask cannot be laid over such queries and keys.
+template <class Mask>
+void check_mask(std::string_view where, const Mask& mask, Index num_heads,
+                const MaskExtent& extent) {
+  if constexpr (requires { mask.check(where, num_heads, extent); })
+    mask.check(where, num_heads, extent);
 }
 
 template <class Mask>

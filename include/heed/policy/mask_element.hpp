@@ -24,7 +24,11 @@ std::uint64_t gather_bits(Index page_begin, Index seqlen_kv, const Visible& visi
 
 }  // namespace detail
 
-/// Packed sequences: a query sees the keys of its own document, wherever they stand.
+/// Packed sequences: a query sees the keys of its own document, wherever they stand. With documents
+/// 7 7 8 of queries and of keys:
+///     1 1 0
+///     1 1 0
+///     0 0 1
 struct DocumentMask {
   std::span<const int> query_documents;  ///< [seqlen_q]: ids, compared for equality
   std::span<const int> key_documents;    ///< [seqlen_kv]
@@ -111,10 +115,7 @@ struct Conjunction {
                       masks);
   }
   void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
-    each([&](const auto& mask) {
-      if constexpr (!RangeMask<std::remove_cvref_t<decltype(mask)>>)
-        mask.check(where, num_heads, extent);
-    });
+    each([&](const auto& mask) { detail::check_mask(where, mask, num_heads, extent); });
   }
 
  private:

@@ -98,6 +98,7 @@ struct Alibi {
 
 /// The slopes of the ALiBi paper: 2^(-8/n), 2^(-16/n), ... for n heads, a power of two; for other
 /// counts those of the next smaller power, then every other one of the next larger power.
+/// Source: Press et al. 2022, arXiv:2108.12409, section 3, and the code published with it.
 template <class T>
 std::vector<T> alibi_slopes(Index num_heads) {
   std::vector<T> slopes;
@@ -113,7 +114,8 @@ std::vector<T> alibi_slopes(Index num_heads) {
   return slopes;
 }
 
-/// score + bias. An entry of -inf hides the key.
+/// score + bias. An entry of -inf hides the key, but for a NaN among its values, which only a mask
+/// keeps from the row.
 /// \tparam T  the compute type
 template <class T>
 struct Bias {
@@ -183,10 +185,24 @@ ScoreChain<Scores...> chain(const Scores&... scores) {
 
 namespace detail {
 
+/// Whether a policy has no scale in it, by its type.
+template <class S>
+inline constexpr bool is_unscaled = false;
+template <>
+inline constexpr bool is_unscaled<Softcap> = true;
+template <class T>
+inline constexpr bool is_unscaled<Alibi<T>> = true;
+template <class T>
+inline constexpr bool is_unscaled<Bias<T>> = true;
+template <class... Scores>
+inline constexpr bool is_unscaled<ScoreChain<Scores...>> = (is_unscaled<Scores> && ...);
+
 /// A number means Scale; anything else is a policy already.
 template <class S>
 auto as_score_policy(const S& score) {
-  if constexpr (std::is_arithmetic_v<S>)
+  static_assert(!std::is_integral_v<S>,
+                "heed: the softmax scale is an integer, as 1 / 8 is, which is 0. Write 1.0 / 8.");
+  if constexpr (std::is_floating_point_v<S>)
     return Scale{static_cast<double>(score)};
   else
     return score;

@@ -3,7 +3,6 @@
 /// The state of a softmax in progress, which merges. Layer 3, public.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
