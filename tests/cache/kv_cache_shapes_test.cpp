@@ -83,9 +83,10 @@ TEST(CacheRefuses, EntriesThatAreNotWhole) {
   expect_shape_error({positive}, [] { KvCache<FullKv<2>>{10}; });
   expect_shape_error({positive}, [] { KvCache<FullKv<0, 8>>{10}; });
   expect_shape_error({positive}, [] { KvCache<FullKv<>>(10, {.num_kv_heads = 2, .head_dim = 0}); });
-  expect_shape_error({positive}, [] { KvCache<LatentKv<>>{10}; });
-  expect_shape_error({positive}, [] { KvCache<LatentKv<>>(10, {.latent_dim = 0, .rope_dim = 4}); });
-  expect_shape_error({positive}, [] { KvCache<LatentKv<>>(10, {.latent_dim = 8}); });
+  constexpr auto latent = "heed::KvCache: latent_dim must be positive and rope_dim not negative";
+  expect_shape_error({latent}, [] { KvCache<LatentKv<>>{10}; });
+  expect_shape_error({latent}, [] { KvCache<LatentKv<>>(10, {.latent_dim = 0, .rope_dim = 4}); });
+  expect_shape_error({latent}, [] { KvCache<LatentKv<>>(10, {.latent_dim = 8}); });
 }
 
 TEST(CacheRefuses, EntriesThatContradictTheirType) {

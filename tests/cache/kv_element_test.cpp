@@ -2,6 +2,7 @@
 /// \file
 /// Caches whose elements are narrower than what is computed in.
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -89,8 +90,8 @@ TYPED_TEST(QuantizedCache, RefusesNanAndInf) {
       } catch (const ElementError& error) {
         EXPECT_EQ(error.what(),
                   "heed::KvCache::append: " + std::string(where) + " is " + std::to_string(bad) +
-                      ", which a quantized cache cannot store; only finite numbers can "
-                      "be");
+                      ", which a quantized cache cannot store; only finite numbers short of "
+                      "the end of float's range can be");
       }
       tokens.expect_held(cache, 70);
     };
@@ -109,6 +110,37 @@ TYPED_TEST(QuantizedCache, RefusesNanAndInf) {
     }
     tokens.append(cache, 70, 30);
     tokens.expect_held(cache, 100);
+  }
+}
+
+// Scales are rounded, and must not take what they stand for beyond float's range.
+TYPED_TEST(QuantizedCache, HoldsNoNumberThatItWouldGiveBackAsInf) {
+  using Cache = typename TypeParam::Cache;
+  constexpr bool is_full = Cache::key_layout == KeyLayout::transposed;
+  constexpr float most = std::numeric_limits<float>::max();
+  const auto append = [](Cache& cache, float size) {
+    Heads<float> first(is_full ? 3 : 1, 64, is_full ? 20 : 21);
+    Heads<float> second(is_full ? 3 : 1, 64, is_full ? 9 : 6);
+    float sign = 1;
+    for (auto* numbers : {&first.data, &second.data})
+      for (float& number : *numbers) number = (sign = -sign) * size;
+    if constexpr (is_full)
+      cache.append(view(first), view(second));
+    else
+      cache.append(view(first).head(0), view(second).head(0));
+  };
+  Cache cache(64);
+  EXPECT_THROW(append(cache, most), ElementError);
+  append(cache, most * (is_rotated<typename TypeParam::Element> ? 0.98F / 16 : 0.98F));
+  std::vector<float> found(64 * 21);
+  if constexpr (is_full)
+    cache.read_key(1, RowsView<float>(found.data(), 64, 20));
+  else
+    cache.read_latent(RowsView<float>(found.data(), 64, 21), RowsView<float>(found.data(), 64, 6));
+  EXPECT_TRUE(std::ranges::all_of(found, [](float x) { return std::isfinite(x); }));
+  if constexpr (is_full) {
+    cache.read_value(1, RowsView<float>(found.data(), 64, 9));
+    EXPECT_TRUE(std::ranges::all_of(found, [](float x) { return std::isfinite(x); }));
   }
 }
 

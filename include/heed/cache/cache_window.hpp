@@ -16,7 +16,8 @@ namespace heed {
 /// attention with SlidingWindowMask or SinkWindowMask gives the bits that a cache of all tokens
 /// gives. Under any other mask, what was let go is hidden.
 ///
-/// One page behind the window is kept, so that up to 64 tokens can be truncated at any time.
+/// One page behind the window is kept, so that 64 tokens can be truncated, counted from the longest
+/// that the sequence has been.
 /// Sources: Beltagy et al. 2020, arXiv:2004.05150 (windows); Xiao et al. 2023 (StreamingLLM),
 /// arXiv:2309.17453 (sinks; there the cached keys are rotated anew, to positions in the cache).
 struct CacheWindow {

@@ -75,22 +75,27 @@ struct ChannelScale {
   }
 };
 
-/// Throws unless all elements of `heads` are finite, which elements with scales must be: the scale
-/// is shared, so that one NaN or inf would spoil others.
+/// The largest number that elements with scales can stand for: scales, and the rotated part of a
+/// latent, are rounded to bf16 at most, by less than a 64th.
+inline constexpr float largest_number = std::numeric_limits<float>::max() * (63.0F / 64);
+
+/// Throws unless all elements of `heads` are finite and not too large, which elements with scales
+/// must be: the scale is shared, so that one NaN or inf would spoil others.
 /// \param argument    as in "key"
 /// \param summed      numbers that a rotation adds up, so that their sum must be finite; else 1
-template <class T>
-void require_finite(std::string_view where, std::string_view argument, HeadsView<const T> heads,
-                    Index summed) {
-  const T most = std::numeric_limits<T>::max() / static_cast<T>(summed);
+inline void require_finite(std::string_view where, std::string_view argument,
+                           HeadsView<const float> heads, Index summed) {
+  const float most = largest_number / static_cast<float>(summed);
   for (Index head = 0; head < heads.num_heads; ++head)
     for (Index row = 0; row < heads.rows; ++row)
       for (Index c = 0; c < heads.cols; ++c)
         if (!(std::abs(heads.row(head, row)[c]) <= most))
-          throw ElementError("heed::" + std::string(where) + ": " + std::string(argument) + "[" +
-                             std::to_string(head) + ", " + std::to_string(row) + ", " +
-                             std::to_string(c) + "] is " + std::to_string(heads.row(head, row)[c]) +
-                             ", which a quantized cache cannot store; only finite numbers can be");
+          throw ElementError(
+              "heed::" + std::string(where) + ": " + std::string(argument) + "[" +
+              std::to_string(head) + ", " + std::to_string(row) + ", " + std::to_string(c) +
+              "] is " + std::to_string(heads.row(head, row)[c]) +
+              ", which a quantized cache cannot store; only finite numbers short of the end of "
+              "float's range can be");
 }
 
 }  // namespace heed::detail

@@ -117,9 +117,8 @@ constexpr Index kv_bytes(std::span<const KvLayers> model, Index context) {
   return bytes;
 }
 
-/// The same in whole pages, as a cache holds it. (A window that moves on token by token may touch
-/// one page more than it fills: its oldest page is given back only when the last token has left
-/// it.)
+/// The same in whole pages, as a cache holds it. A KvCache with a CacheWindow holds up to two pages
+/// more in each layer, and those of its sinks: CacheWindow::capacity(1).
 constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context) {
   Index bytes = 0;
   for (const KvLayers& layers : model)

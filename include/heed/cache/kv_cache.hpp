@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -30,7 +29,7 @@ class KvFile;
 /// | --------------------------------- | ------------------------------------------------------- |
 /// | KvCache(capacity)                 | its own, all taken at once                              |
 /// | KvCache(pool, capacity)           | pages of a PagePool, taken as the sequence grows        |
-/// | either, and a CacheWindow as last | likewise; what its window has passed goes back          |
+/// | either, with a CacheWindow last   | the same; pages that the window has passed are freed    |
 ///
 /// After that, nothing allocates but `fork`. Whatever throws leaves the cache as it was. Readers
 /// may share a cache; who changes it must be alone with it, though not with its pool. Copies are
@@ -154,6 +153,7 @@ class KvCache {
 
   /// Copies the keys of a head back, zeros for tokens that were dropped.
   /// \param out  [seqlen, head_dim], overwritten
+  /// \throws ShapeError for another shape, or a head that is not there.
   void read_key(Index kv_head, RowsView<T> out) const
     requires(!detail::is_latent<Entry>)
   {

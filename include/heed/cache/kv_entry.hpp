@@ -58,7 +58,8 @@ struct LatentKv {
         where, "entry [latent_dim, rope_dim]", {latent_dim, rope_dim},
         {LatentDim == dynamic ? latent_dim : LatentDim, RopeDim == dynamic ? rope_dim : RopeDim});
     detail::require(latent_dim > 0 && rope_dim >= 0, where,
-                    "the entry's sizes must be positive; those left dynamic are given at run time");
+                    "latent_dim must be positive and rope_dim not negative; those left dynamic are "
+                    "given at run time");
   }
 };
 

@@ -4,8 +4,9 @@
 /// Layer 4, public. Not in the umbrella: only programs that save need to compile it.
 ///
 /// A cache becomes a safetensors file, which other programs can read, of one tensor of bytes: the
-/// pages it holds, as they are (kv_entry.hpp says what lies where). What they mean is in the
-/// header's metadata. Here a sequence of 70 tokens in FullKv<8, 128>, without line breaks in truth:
+/// pages it holds, as they are (full_page.hpp and latent_page.hpp say what lies where). What they
+/// mean is in the header's metadata. Here a sequence of 70 tokens in FullKv<8, 128>, without line
+/// breaks in truth:
 ///
 ///     <8 bytes: the size of what follows up to the pages, little-endian, a multiple of 8>
 ///     {"__metadata__":{"format":"heed.kv_cache","version":"3",
@@ -15,17 +16,18 @@
 ///      "pages":{"dtype":"U8","shape":[2,262144],"data_offsets":[0,524288]}}<spaces>
 ///     <524288 bytes>
 ///
-/// | field                              | what                                            |
-/// | ---------------------------------- | ----------------------------------------------- |
-/// | entry                              | full (FullKv) or latent (LatentKv)              |
-/// | num_kv_heads, head_dim, head_dim_v | of a full entry                                 |
-/// | latent_dim, rope_dim               | of a latent one                                 |
-/// | element                            | float32, float64, float16, bfloat16, int8, int4 |
-/// |                                    | int8_per_channel, or one of these after rotated_ |
-/// | num_sink_tokens, window_left       | of the CacheWindow, or none                     |
-/// | seqlen                             | tokens, those let go included                   |
-/// | dropped_tokens, released_pages     | what the window has let go, behind the sinks    |
-/// | checksum                           | CRC-64/XZ of all other bytes, its digits zeros  |
+/// | field                              | what                                             |
+/// | ---------------------------------- | ------------------------------------------------ |
+/// | entry                              | full (FullKv) or latent (LatentKv)               |
+/// | num_kv_heads, head_dim, head_dim_v | of a full entry                                  |
+/// | latent_dim, rope_dim               | of a latent one                                  |
+/// | element                            | float32, float64, float16, bfloat16, int8, int4  |
+/// |                                    | int8_per_channel, or one of these after          |
+/// |                                    | rotated_; Native<E> has the name of E            |
+/// | num_sink_tokens, window_left       | of the CacheWindow, or none                      |
+/// | seqlen                             | tokens, those let go included                    |
+/// | dropped_tokens, released_pages     | what the window has let go, behind the sinks     |
+/// | checksum                           | CRC-64/XZ of all other bytes, its digits zeros   |
 ///
 /// Keys with scales per channel add a tensor, "open_page": the page that is being filled, in float.
 ///
@@ -36,14 +38,12 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <istream>
 #include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
-#include <utility>
 
 #include "heed/base/aligned_array.hpp"
 #include "heed/cache/crc64.hpp"

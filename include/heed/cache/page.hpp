@@ -63,14 +63,15 @@ concept HasDroppedKeys = requires(const S& source) {
   { source.dropped() } noexcept -> std::same_as<KeyRange>;
 };
 
-/// Likewise: where a page lies, the keys and values of all its heads. Sources that name one place
-/// for a page of the same index hold the same there: attend_batch reads it for all of them at once.
+/// Likewise: an address that stands for a page, of all heads. Two sources that return the same one
+/// for a page of the same index must hold the same keys and values there; attend_batch then reads
+/// it once for both.
 template <class S>
 concept HasPlaces = requires(const S& source, Index page) {
   { source.place(page) } noexcept -> std::same_as<const void*>;
 };
 
-/// Likewise: the last page is not as the others, since it is still being filled, but in T.
+/// Likewise: the page that is still being filled, kept in the compute type.
 template <class S>
 concept HasOpenPage = requires(const S& source, Index kv_head) {
   { source.open_page_index() } -> std::same_as<Index>;
@@ -98,8 +99,8 @@ enum class Products {
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from
 /// several threads at once. `scratch` has room for page_scratch() elements and belongs to the
-/// calling task; the view may point into it. Element is the type stored; what the kernel computes
-/// with is its own.
+/// calling task; the view may point into it. Element is what the kernel loads; what it computes in
+/// is ComputeType<Element>.
 template <class S>
 concept PageSource =
     requires(const S& source, Index kv_head, Index page, typename S::Element* scratch) {

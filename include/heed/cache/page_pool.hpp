@@ -33,6 +33,7 @@ class PagePool {
     store_ = detail::make_store(layout_, num_pages);
   }
 
+  /// Pages in all, and those that no cache holds.
   Index num_pages() const noexcept { return store_->num_pages(); }
   Index free_pages() const { return store_->free_pages(); }
   /// Bytes of all pages, of which each has page_bytes().

@@ -48,7 +48,8 @@ class PageStore {
     return available();
   }
 
-  /// Gives pages back and takes others, both or neither. Taken pages hold whatever they held.
+  /// Gives pages back and takes others, both or neither; `take` may lie where `give` does. Taken
+  /// pages hold whatever they held.
   /// \throws PoolExhaustedError if there are too few even with those given back.
   void exchange(std::span<const PageId> give, std::span<PageId> take) {
     const std::lock_guard lock(mutex_);

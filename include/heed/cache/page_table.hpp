@@ -107,28 +107,29 @@ class PageTable {
     if (count == 0) return;
     const bool copy = seqlen_ % page_size != 0 && store_->is_shared(pages_.back());
     const auto added = page_count(seqlen_ + count) - page_count(seqlen_) + (copy ? 1 : 0);
-    const Index behind = behind_window();
-    const auto held = pages_.size();
-    pages_.resize(held + static_cast<std::size_t>(added));
-    const std::span<PageId> all(pages_);
+    // Pages behind the window go to the end of the table, where those that come take their places.
+    const Index behind = behind_window(), kept = held_pages() - behind;
+    const auto first = pages_.begin() + std::min(sink_pages_, held_pages());
+    std::rotate(first, first + behind, pages_.end());
+    const auto resize = [&](Index pages) { pages_.resize(static_cast<std::size_t>(pages)); };
+    resize(std::max(kept + behind, kept + added));
+    const auto end = std::span(pages_).subspan(static_cast<std::size_t>(kept));
     try {
-      store_->exchange(all.subspan(std::min(static_cast<std::size_t>(sink_pages_), held),
-                                   static_cast<std::size_t>(behind)),
-                       all.subspan(held));
+      store_->exchange(end.first(static_cast<std::size_t>(behind)),
+                       end.first(static_cast<std::size_t>(added)));
     } catch (...) {
-      pages_.resize(held);
+      resize(kept + behind);
+      std::rotate(first, pages_.end() - behind, pages_.end());
       throw;
     }
+    resize(kept + added);
+    released_ += behind;
     if (copy) {
-      const PageId shared = std::exchange(pages_[held - 1], pages_.back());
+      PageId& last = pages_[static_cast<std::size_t>(kept - 1)];
+      const PageId shared = std::exchange(last, pages_.back());
       pages_.pop_back();
-      copy_page(*store_, shared, *store_, pages_[held - 1]);
+      copy_page(*store_, shared, *store_, last);
       store_->give_back({&shared, 1});
-    }
-    if (behind > 0) {
-      const auto first = pages_.begin() + sink_pages_;
-      pages_.erase(first, first + behind);
-      released_ += behind;
     }
     drop_before(seqlen_);
     seqlen_ += count;
@@ -141,6 +142,7 @@ class PageTable {
       return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) + " tokens";
     });
     if (seqlen == seqlen_) return;
+    if (seqlen == 0) return clear();
     require(released_ == 0 || seqlen - 1 - window_->window_left >= first_behind_gap(),
             "KvCache::truncate", [&] {
               return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) +
