@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Several conversations at once, and what else a cache can do: fork, truncate, refuse.
 #include <cstdio>
-#include <span>
 #include <vector>
 
 #include "inputs.hpp"
@@ -37,8 +36,7 @@ int main() {
 
   const std::vector<Sequence> sequences{{.seqlen = 1, .cache = &first_cache},
                                         {.seqlen = 3, .cache = &second_cache}};
-  attention.forward_batch(x, std::span<const Sequence>(sequences), attention.softmax_scale(),
-                          batched);
+  attention.forward_batch(x, sequences, batched);
   std::printf("cached %td and %td tokens\n", first_cache.seqlen(), second_cache.seqlen());
   std::printf("the batch gives what each gives alone: %s\n",
               yes_or_no(distance(batched, apart) < 1e-5F));

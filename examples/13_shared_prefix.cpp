@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Conversations that begin with the same long prompt: it is cached once, and read once for all.
 #include <cstdio>
-#include <span>
 #include <vector>
 
 #include "inputs.hpp"
@@ -40,8 +39,7 @@ int main() {
   for (std::size_t i = 1; i < 4; ++i) sequences.push_back({.seqlen = 1, .cache = &caches[i]});
   const Matrix x = normal_matrix(33, 64, 6);
   Matrix together(33, 64);
-  attention.forward_batch(x, std::span<const Sequence>(sequences), attention.softmax_scale(),
-                          together);
+  attention.forward_batch(x, sequences, together);
   std::printf("four conversations and the prompt take %td\n", pool.num_pages() - pool.free_pages());
 
   // Each gets what it would have got alone.

@@ -2,6 +2,8 @@
 /// \file
 /// After the first, a decode step through a layer allocates nothing.
 
+#include <array>
+
 #include <gtest/gtest.h>
 
 #include "heed/cache/kv_cache.hpp"
@@ -58,6 +60,38 @@ TEST(LayerAllocations, ADecodeStepOfLatentAttentionMakesNone) {
                                            random);
   for (const Index held : {5, 1500})
     expect_no_allocations(layer_case.layer(), layer_case.cache(held + 20), 64, held);
+}
+
+/// Decodes two sequences together.
+template <class Layer, class Cache>
+void expect_no_allocations_of_batches(const Layer& layer, Cache first, Cache second) {
+  Random random(4);
+  const auto x = test::normal_matrix<float>(2, layer.shape().model_dim, random);
+  Matrix<float> out(2, layer.shape().model_dim);
+  const std::array<BatchSequence<Cache, CausalMask>, 2> sequences{
+      {{.seqlen = 1, .cache = &first}, {.seqlen = 1, .cache = &second}}};
+  const auto pass = [&] {
+    layer.forward_batch(view(x), sequences, view(out), {.executor = SerialExecutor{}});
+  };
+  EXPECT_GT(test::count_allocations(pass), 0) << "the first pass makes the scratch";
+  pass();
+  for (int step = 0; step < 20; ++step) EXPECT_EQ(test::count_allocations(pass), 0) << step;
+}
+
+TEST(LayerAllocations, ADecodeStepOfABatchMakesNone) {
+  Random random(5);
+  const test::GroupedCase<float> grouped(
+      {.shape = {.model_dim = 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16}}, random);
+  using Cache = KvCache<FullKv<2, 16>>;
+  expect_no_allocations_of_batches(grouped.layer(), Cache(30), Cache(30));
+  const test::LatentCase<float> latent({.shape = {.model_dim = 64,
+                                                  .num_heads = 4,
+                                                  .latent_dim = 32,
+                                                  .rope_dim = 8,
+                                                  .nope_dim = 16,
+                                                  .head_dim_v = 16}},
+                                       random);
+  expect_no_allocations_of_batches(latent.layer(), latent.cache(30), latent.cache(30));
 }
 
 }  // namespace

@@ -141,7 +141,7 @@ TEST(GroupedLayerRefuses, CachesOfOtherShapes) {
                              layer.append_memory(rows(3, 10), rows(3, 10), cache);
                            if (where == "forward_batch")
                              layer.forward_batch(rows(3, 10), std::span<const Sequence>(sequences),
-                                                 1, memory.rows(3, 10));
+                                                 memory.rows(3, 10));
                          });
     EXPECT_EQ(cache.seqlen(), 0);
   };

@@ -140,7 +140,7 @@ TEST(LatentLayerRefuses, CachesAndInputsOfOtherShapes) {
                              layer.forward(rows(3, 10), cache, CausalMask{}, out(3, 10));
                            if (name == "forward_batch")
                              layer.forward_batch(rows(3, 10), std::span<const Sequence>(sequences),
-                                                 1, out(3, 10));
+                                                 out(3, 10));
                          });
     EXPECT_EQ(cache.seqlen(), 0);
   };

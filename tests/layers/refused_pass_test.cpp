@@ -124,7 +124,8 @@ TYPED_TEST(RefusedPass, ForAScoreThatDoesNotFit) {
   this->expect_kept(2, [&](auto& cache, RowsView<float> out) {
     const std::vector<float> slopes(3);
     expect_shape_error({"Alibi::slopes [num_heads] has shape [3], expected [4]"}, [&] {
-      this->layer_.forward(this->x(2), cache, CausalMask{}, Alibi<float>{slopes}, out);
+      this->layer_.forward(this->x(2), cache, CausalMask{}, chain(Scale{1}, Alibi<float>{slopes}),
+                           out);
     });
     expect_shape_error({"Softcap::cap must be positive"}, [&] {
       this->layer_.forward(this->x(2), cache, CausalMask{}, chain(Scale{1}, Softcap{0}), out);
@@ -169,6 +170,7 @@ TYPED_TEST(RefusedPass, OfABatch) {
   using Cache = typename TypeParam::Cache;
   using Sequence = BatchSequence<Cache, DenseMask>;
   const DenseMask fits{{booleans, 1, 2, 9}}, misses{{booleans, 1, 1, 3}};
+  const DenseMask of_one{{booleans, 1, 1, 5}}, of_two{{booleans, 1, 2, 6}};
   const double scale = this->layer_.softmax_scale();
   Cache second = this->filled(4), full = this->filled(10);
   const auto of_second = TypeParam::content(second);
@@ -187,10 +189,10 @@ TYPED_TEST(RefusedPass, OfABatch) {
     expect_shape_error(
         {TypeParam::name,
          "x [sum of the sequences' seqlen, model_dim] has shape [3, 8], expected [4, 8]"},
-        [&] { run(cache, {2, &second, misses}, 3, out); });
+        [&] { run(cache, {2, &second, of_two}, 3, out); });
     expect_shape_error(
         {TypeParam::name, "positions [rows of the input] has shape [5], expected [3]"},
-        [&] { run(cache, {1, &second, misses}, 3, out, positions); });
+        [&] { run(cache, {1, &second, of_one}, 3, out, positions); });
     expect_shape_error(
         {TypeParam::name, "out [seqlen_q, model_dim] has shape [3, 8], expected [2, 8]"},
         [&] { run(cache, {1, &second, misses}, 2, out); });

@@ -111,5 +111,31 @@ TEST(SlidingCache, IsAsItWasAfterAPassThatThrows) {
   EXPECT_EQ(cache.seqlen(), 251);
 }
 
+// A mask that does not fit is refused before the window moves on: no token is hidden by it.
+TEST(SlidingCache, SeesAllThatItSawAfterARefusedMask) {
+  constexpr GroupedShape shape{.model_dim = 24, .num_heads = 6, .num_kv_heads = 2, .head_dim = 16};
+  Random random(4);
+  const test::GroupedCase<float> layer_case({.shape = shape}, random);
+  const auto layer = layer_case.layer();
+  auto x = test::normal_matrix<float>(num_tokens, shape.model_dim, random);
+  Matrix<float> out(num_tokens, shape.model_dim);
+  using Cache = KvCache<FullKv<2, 16>>;
+  Cache cache(window.capacity(250), {}, window);
+  layer.forward(view(x).middle_rows(0, 200), cache, mask, view(out).middle_rows(0, 200));
+  const KeyRange dropped = cache.dropped();
+  const std::vector<int> ids(1);
+  const DocumentMask wrong{ids, ids};
+  EXPECT_THROW(
+      layer.forward(view(x).middle_rows(200, 1), cache, wrong, view(out).middle_rows(200, 1)),
+      ShapeError);
+  const std::vector<BatchSequence<Cache, DocumentMask>> batch{{1, &cache, wrong}};
+  EXPECT_THROW(
+      layer.forward_batch(view(x).middle_rows(200, 1), batch, view(out).middle_rows(200, 1)),
+      ShapeError);
+  EXPECT_EQ(cache.seqlen(), 200);
+  EXPECT_EQ(cache.dropped().begin, dropped.begin);
+  EXPECT_EQ(cache.dropped().end, dropped.end);
+}
+
 }  // namespace
 }  // namespace heed

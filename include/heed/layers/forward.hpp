@@ -4,40 +4,48 @@
 #pragma once
 
 #include <optional>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "heed/base/executor.hpp"
 #include "heed/base/workspace.hpp"
 #include "heed/cache/page.hpp"
+#include "heed/policy/score.hpp"
 #include "heed/rope/rope.hpp"
 
 namespace heed {
 
 /// What a forward pass may be given beyond its operands. Every field may be left out.
 struct ForwardOptions {
-  /// [seqlen_q]: the position RoPE turns each row of x by. Left out, rows follow on the cache's
-  /// tokens, or start at 0 without a cache.
+  /// [seqlen_q]: the position RoPE turns each row of x by. Left out, rows follow on the tokens of
+  /// the cache that they are appended to, or start at 0 if there is none: in `forward_cross` over a
+  /// cached memory too, where a decoder with RoPE gives them at each step.
   std::span<const Index> positions = {};
-  /// [seqlen_kv]: the same for the memory of a cross-attention. Left out, it starts at 0.
+  /// [seqlen_kv]: the same for the memory of a cross-attention. Left out, it starts at 0, in
+  /// `append_memory` behind what the memory holds.
   std::span<const Index> memory_positions = {};
-  AnyExecutor executor = {};
+  AnyExecutor executor = {};  ///< who runs the tasks
 };
 
 /// Where the rows of an input stand: each at a position of its own, or one after another.
 struct RowPositions {
-  std::span<const Index> each = {};
-  Index first = 0;
+  std::span<const Index> each = {};  ///< [rows], or empty
+  Index first = 0;                   ///< of the first row, if `each` is empty
 
+  /// Throws ShapeError unless there are so many positions, or none.
   void check(std::string_view where, Index rows) const {
     if (!each.empty())
       detail::require_shape(where, "positions [rows of the input]", {std::ssize(each)}, {rows});
   }
+  /// Those of rows begin .. begin + count.
   RowPositions middle(Index begin, Index count) const {
     if (each.empty()) return {{}, first + begin};
     return {each.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)), 0};
   }
+  /// Rotates rows that stand there, if there is a Rope. \param heads  [any, rows, head_dim]
   template <class T>
   void rotate(const std::optional<Rope>& rope, HeadsView<T> heads) const {
     if (!rope) return;
@@ -64,6 +72,14 @@ void require_rows(std::string_view where, std::string_view argument, RowsView<co
   require_shape(where, argument, {found.rows, found.cols}, {rows, cols});
 }
 
+/// Throws unless an input and an output of a layer are of its width and of as many rows.
+template <class T>
+void check_in_and_out(std::string_view where, RowsView<const T> x, RowsView<const T> out,
+                      Index model_dim) {
+  require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, model_dim);
+  require_rows<T>(where, "out [seqlen_q, model_dim]", out, x.rows, model_dim);
+}
+
 /// Throws unless every sequence of a batch has a cache of its own: two that append to one cache
 /// would each see the other's tokens, and room that was checked for both would suffice for one.
 template <class Cache, class Mask>
@@ -75,6 +91,14 @@ void require_own_caches(std::string_view where,
         return "sequences " + std::to_string(j) + " and " + std::to_string(i) +
                " share a cache; each needs its own";
       });
+}
+
+/// Refuses scores in which a layer's scale, which they replace, would be forgotten.
+template <class Score>
+consteval void require_scaled() {
+  static_assert(!is_unscaled<Score>,
+                "heed: a score policy takes the place of the softmax scale; name that too: "
+                "chain(heed::Scale{layer.softmax_scale()}, heed::Softcap{50}).");
 }
 
 /// The value a shape field must have: the fixed one, or what came at run time.
@@ -118,23 +142,58 @@ class Matrices {
   T* next_;
 };
 
-/// Takes back what a pass appended to a cache, unless it came to its end.
-template <class Cache>
+/// Throws what `attend` would for a mask or a score once the input's rows are appended: before they
+/// are, so that a cache whose window has moved on need not go back.
+template <class Cache, class Mask, class Score>
+void check_policies(std::string_view where, Index rows, const Cache& cache, const Mask& mask,
+                    const Score& score, Index num_heads) {
+  const MaskExtent extent{rows, cache.seqlen() + rows};
+  check_mask(where, mask, num_heads, extent);
+  as_score_policy(score).check(where, num_heads, extent);
+}
+
+/// Throws, before anything is changed, if a batch does not fit a layer or its caches.
+/// \param check_cache  (cache): throws unless the layer can use it
+/// \returns the rows of all sequences
+template <class Cache, class Mask, class Score, class CheckCache>
+Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, Mask>> sequences,
+                  const Score& score, Index num_heads, const CheckCache& check_cache) {
+  require_own_caches(where, sequences);
+  Index rows = 0;
+  for (const auto& [seqlen, cache, mask] : sequences) {
+    check_cache(*cache);
+    cache->require_room(seqlen);
+    check_policies(where, seqlen, *cache, mask, score, num_heads);
+    rows += seqlen;
+  }
+  return rows;
+}
+
+/// Takes back what a pass appended to caches, unless it came to its end.
+template <class Cache, class Mask>
 class AppendGuard {
  public:
-  explicit AppendGuard(Cache& cache) : cache_(&cache), seqlen_(cache.seqlen()) {}
-  AppendGuard(AppendGuard&& other) noexcept
-      : cache_(std::exchange(other.cache_, nullptr)), seqlen_(other.seqlen_) {}
-  AppendGuard& operator=(AppendGuard&&) = delete;
+  explicit AppendGuard(std::span<const BatchSequence<Cache, Mask>> sequences)
+      : sequences_(sequences) {}
+  AppendGuard(const AppendGuard&) = delete;
   ~AppendGuard() {
-    if (cache_ != nullptr && cache_->seqlen() > seqlen_) cache_->truncate(seqlen_);
+    for (const auto& sequence : sequences_.first(appended_))
+      sequence.cache->truncate(sequence.cache->seqlen() - sequence.seqlen);
   }
-  void keep() noexcept { cache_ = nullptr; }
+  /// One more sequence has its rows in its cache.
+  void appended() noexcept { ++appended_; }
+  void keep() noexcept { appended_ = 0; }
 
  private:
-  Cache* cache_;
-  Index seqlen_;
+  std::span<const BatchSequence<Cache, Mask>> sequences_;
+  std::size_t appended_ = 0;
 };
+
+/// The sequences of a batch, of whatever is contiguous: a span, a vector, an array.
+template <std::ranges::contiguous_range Sequences>
+auto batch_of(const Sequences& sequences) {
+  return std::span<const std::ranges::range_value_t<Sequences>>(sequences);
+}
 
 }  // namespace detail
 }  // namespace heed

@@ -3,7 +3,9 @@
 /// Grouped-query attention as a layer, and with it MHA and MQA. Layer 6, public.
 #pragma once
 
-#include <vector>
+#include <ranges>
+#include <span>
+#include <string_view>
 
 #include "heed/attention/attend.hpp"
 #include "heed/layers/grouped_projections.hpp"
@@ -25,14 +27,16 @@ namespace heed {
 /// | --------------------------------------------------- | ------------------------------------- |
 /// | forward(x, cache, mask, out)                        | x's are appended to those cached      |
 /// | forward(x, mask, out)                               | x's own: training, encoders           |
-/// | forward_batch(x, sequences, score, out)             | as the first, for a ragged batch      |
+/// | forward_batch(x, sequences, out)                    | as the first, for a ragged batch      |
 /// | forward_cross(x, key_input, value_input, mask, out) | of a second input                     |
 /// | forward_cross(x, memory, mask, out)                 | of one that append_memory has cached  |
 ///
 /// A `score` may stand before `out`: a number for another softmax scale than 1/sqrt(head_dim), or a
 /// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten.
-/// A pass that throws (ShapeError, CapacityError) leaves cache and out as they were. Passes on
-/// different caches may run at the same time. Scratch is kept from pass to pass.
+/// A pass that throws ShapeError, CapacityError or ElementError leaves cache and out as they were.
+/// If a pool or an executor fails on the way, it takes its tokens back; a cache with a window may
+/// then hide tokens that only earlier queries saw. Passes on different caches may run at the same
+/// time. Scratch is kept from pass to pass.
 ///
 /// Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762, sections
 /// 3.2.2 and 3.2.3; Shazeer 2019, arXiv:1911.02150.
@@ -86,46 +90,16 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// The sequences' rows of x follow one another; each sequence has its own cache and mask.
   /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
   /// Pages that the caches share (KvCache::fork, KvCache::assign_prefix) are read once for all.
-  template <class Cache, class Mask, class Score>
-  void forward_batch(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
-                     const Score& score, RowsView<T> out,
+  /// \param sequences  a span, vector or array of BatchSequence
+  template <std::ranges::contiguous_range Sequences, class Score>
+  void forward_batch(RowsView<const T> x, const Sequences& sequences, const Score& score,
+                     RowsView<T> out, const ForwardOptions& options = {}) const {
+    forward_each(x, detail::batch_of(sequences), score, out, options);
+  }
+  template <std::ranges::contiguous_range Sequences>
+  void forward_batch(RowsView<const T> x, const Sequences& sequences, RowsView<T> out,
                      const ForwardOptions& options = {}) const {
-    constexpr auto where = "GroupedQueryAttention::forward_batch";
-    check_out(where, x, out);
-    detail::require_own_caches(where, sequences);
-    Index rows = 0;
-    for (const auto& sequence : sequences) {
-      check_cache(where, *sequence.cache);
-      sequence.cache->require_room(sequence.seqlen);
-      rows += sequence.seqlen;
-    }
-    detail::require_shape(where, "x [sum of the sequences' seqlen, model_dim]", {x.rows, x.cols},
-                          {rows, shape_.model_dim});
-
-    const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
-    detail::Matrices<T> scratch(workspace_, rows * this->all_widths());
-    const auto [query, key, value, heads] = this->take(scratch, rows, rows);
-    this->project_query(x, query, positions, options.executor);
-    this->project_key_value(x, x, key, value, positions, options.executor);
-
-    std::vector<AttendSequence<T, Cache, Mask>> attends;
-    std::vector<detail::AppendGuard<Cache>> guards;
-    attends.reserve(sequences.size());
-    guards.reserve(sequences.size());
-    Index begin = 0;
-    for (const auto& [seqlen, cache, mask] : sequences) {
-      const auto own = [first = begin, count = seqlen](RowsView<T> all, Index num_heads) {
-        return split_heads(all.middle_rows(first, count), num_heads);
-      };
-      guards.emplace_back(*cache);
-      cache->append(own(key, shape_.num_kv_heads), own(value, shape_.num_kv_heads));
-      attends.push_back({own(query, shape_.num_heads), cache, mask, own(heads, shape_.num_heads)});
-      begin += seqlen;
-    }
-    attend_batch(std::span<const AttendSequence<T, Cache, Mask>>(attends), score,
-                 attend_options(options));
-    weights_.out.apply(heads, out, options.executor);
-    for (auto& guard : guards) guard.keep();
+    forward_each(x, detail::batch_of(sequences), this->softmax_scale(), out, options);
   }
 
   /// Queries from x [seqlen_q, model_dim], keys and values from a second input.
@@ -135,7 +109,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   void forward_cross(RowsView<const T> x, RowsView<const T> key_input,
                      RowsView<const T> value_input, const Mask& mask, const Score& score,
                      RowsView<T> out, const ForwardOptions& options = {}) const {
-    check_out("GroupedQueryAttention::forward_cross", x, out);
+    detail::require_scaled<Score>();
+    detail::check_in_and_out<T>("GroupedQueryAttention::forward_cross", x, out, shape_.model_dim);
     const Index n = x.rows, m = key_input.rows;
     detail::Matrices<T> scratch(workspace_, std::max(n, m) * this->all_widths());
     const auto [query, key, value, heads] = this->take(scratch, n, m);
@@ -159,8 +134,9 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   void forward_cross(RowsView<const T> x, const Cache& memory, const Mask& mask, const Score& score,
                      RowsView<T> out, const ForwardOptions& options = {}) const {
     constexpr auto where = "GroupedQueryAttention::forward_cross";
+    detail::require_scaled<Score>();
     check_cache(where, memory);
-    check_out(where, x, out);
+    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
     detail::Matrices<T> scratch(workspace_, x.rows * this->all_widths());
     const RowsView<T> query = scratch.take(x.rows, this->query_width());
     const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
@@ -174,7 +150,9 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                      const ForwardOptions& options = {}) const {
     forward_cross(x, memory, mask, this->softmax_scale(), out, options);
   }
-  /// Caches the keys and values of a second input once, for the forward_cross passes of a decoder.
+  /// Appends the keys and values of a second input to a memory, for the forward_cross passes of a
+  /// decoder. \param key_input, value_input  as for forward_cross
+  /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError; the memory is as it was.
   template <PageSource Cache>
   void append_memory(RowsView<const T> key_input, RowsView<const T> value_input, Cache& memory,
                      const ForwardOptions& options = {}) const {
@@ -209,9 +187,36 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                           {cache.num_kv_heads(), cache.head_dim(), cache.head_dim_v()},
                           {shape_.num_kv_heads, shape_.head_dim, shape_.head_dim_v});
   }
-  void check_out(std::string_view where, RowsView<const T> x, RowsView<const T> out) const {
-    detail::require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "out [seqlen_q, model_dim]", out, x.rows, shape_.model_dim);
+  template <class Cache, class Mask, class Score>
+  void forward_each(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
+                    const Score& score, RowsView<T> out, const ForwardOptions& options) const {
+    detail::require_scaled<Score>();
+    constexpr auto where = "GroupedQueryAttention::forward_batch";
+    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
+                                           [&](const Cache& cache) { check_cache(where, cache); });
+    detail::require_rows<T>(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
+    const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
+    detail::Matrices<T> scratch(workspace_, rows * this->all_widths());
+    const auto [query, key, value, heads] = this->take(scratch, rows, rows);
+    this->project_query(x, query, positions, options.executor);
+    this->project_key_value(x, x, key, value, positions, options.executor);
+
+    detail::BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace_, sequences.size());
+    detail::AppendGuard guard(sequences);
+    Index begin = 0;
+    for (const auto& [seqlen, cache, mask] : sequences) {
+      const auto own = [first = begin, count = seqlen](RowsView<T> all, Index num_heads) {
+        return split_heads(all.middle_rows(first, count), num_heads);
+      };
+      cache->append(own(key, shape_.num_kv_heads), own(value, shape_.num_kv_heads));
+      guard.appended();
+      attends.add({own(query, shape_.num_heads), cache, mask, own(heads, shape_.num_heads)});
+      begin += seqlen;
+    }
+    attend_batch(attends.all(), score, attend_options(options));
+    weights_.out.apply(heads, out, options.executor);
+    guard.keep();
   }
   AttendOptions<T> attend_options(const ForwardOptions& options) const {
     return {.sinks = weights_.sinks, .executor = options.executor, .workspace = &workspace_};
@@ -227,23 +232,28 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
                                               const Score& score, RowsView<T> out,
                                               const ForwardOptions& options) const {
   constexpr auto where = "GroupedQueryAttention::forward";
+  detail::require_scaled<Score>();
   check_cache(where, cache);
-  check_out(where, x, out);
+  detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
   cache.require_room(x.rows);
+  detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};
   detail::Matrices<T> scratch(workspace_, x.rows * this->all_widths());
   const auto [query, key, value, heads] = this->take(scratch, x.rows, x.rows);
   this->project_query(x, query, positions, options.executor);
   this->project_key_value(x, x, key, value, positions, options.executor);
-  detail::AppendGuard<Cache> guard(cache);
+  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};
+  detail::AppendGuard guard(std::span(&sequence, 1));
   cache.append(split_heads(key, shape_.num_kv_heads), split_heads(value, shape_.num_kv_heads));
+  guard.appended();
   attend(split_heads(query, shape_.num_heads), std::as_const(cache), mask, score,
          split_heads(heads, shape_.num_heads), attend_options(options));
   weights_.out.apply(heads, out, options.executor);
   guard.keep();
 }
 
-/// Multi-head attention: every query head has a key/value head of its own.
+/// Multi-head attention: every query head has a key/value head of its own (which is not checked for
+/// a shape that comes at run time).
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
 template <class T, Index model_dim = dynamic, Index num_heads = dynamic, Index head_dim = dynamic>
 using MultiHeadAttention = GroupedQueryAttention<T, multi_head(model_dim, num_heads, head_dim)>;

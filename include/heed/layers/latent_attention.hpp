@@ -4,7 +4,6 @@
 #pragma once
 
 #include <span>
-#include <vector>
 
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
@@ -14,10 +13,10 @@
 
 namespace heed {
 
-/// How queries meet the latents. Both compute the same; which one takes fewer FLOPs depends on the
+/// How queries meet the latents. Both compute the same; which one takes less time depends on the
 /// number of queries.
 enum class MlaPath {
-  automatic,  ///< whichever takes fewer FLOPs
+  automatic,  ///< what cheaper_path says
   absorbed,  ///< W_UK goes into the query and W_UV into the output; attention runs over the latents
              ///< as MQA with heads latent_dim + rope_dim wide: decode
   expanded,  ///< keys and values are made from the latents, then attention runs as MHA: long
@@ -30,8 +29,8 @@ struct LatentOptions {
   /// [seqlen_q]: the position RoPE turns each row of x by. Left out, rows follow on the cache's
   /// tokens, or start at 0 without a cache.
   std::span<const Index> positions = {};
-  AnyExecutor executor = {};
-  MlaPath path = MlaPath::automatic;
+  AnyExecutor executor = {};          ///< who runs the tasks
+  MlaPath path = MlaPath::automatic;  ///< the same result either way, up to rounding
 };
 
 /// FLOPs of the absorbed path for seqlen_q causal queries on seqlen_kv tokens, themselves included;
@@ -61,9 +60,7 @@ constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index 
 
 /// The path that is taken unless a pass names one: that with fewer FLOPs, those of the expansion
 /// counted half as much again. They are Eigen's products, which run at two thirds of the kernel's
-/// rate: measured, DeepSeek-V2-Lite's paths take the same time for about 220 new tokens on 512
-/// cached and for about 300 on 4096, and the weight puts the change at 240 and 254
-/// (bench/README.md).
+/// rate. Where the paths take the same time is measured in bench/README.md.
 constexpr MlaPath cheaper_path(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
   const double expanded =
       expanded_flops(shape, seqlen_q, seqlen_kv) + 0.5 * expansion_flops(shape, seqlen_kv);
@@ -210,16 +207,15 @@ void attend_absorbed_batch(const LatentProjections<T>& layer, RowsView<const T> 
     fold_queries<T>(layer, split_heads(query.middle_rows(begin, count), num_heads),
                     folded.middle_rows(row, count), options.executor);
   });
-  std::vector<AttendSequence<T, Cache, Mask>> attends;
-  attends.reserve(placed.size());
+  BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace, placed.size());
   Index first = 0;
   for (const auto& one : placed) {
     const auto& [seqlen, cache, mask] = *one.sequence;
-    attends.push_back(
+    attends.add(
         {folded.middle_rows(first, seqlen), cache, mask, latent_out.middle_rows(first, seqlen)});
     first += seqlen;
   }
-  attend_batch(std::span<const AttendSequence<T, Cache, Mask>>(attends), score,
+  attend_batch(attends.all(), score,
                AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
   for_each_run(placed, [&](Index begin, Index row, Index count) {
     unfold_results<T>(layer, latent_out.middle_rows(row, count),
@@ -234,13 +230,12 @@ void attend_latent_batch(const LatentProjections<T>& layer, RowsView<const T> qu
                          std::span<const BatchSequence<Cache, Mask>> sequences, const Score& score,
                          RowsView<T> heads, const LatentOptions& options, Workspace& workspace) {
   const Index num_heads = layer.shape().num_heads;
-  std::vector<PlacedSequence<Cache, Mask>> absorbed;
-  absorbed.reserve(sequences.size());
+  BorrowedList<PlacedSequence<Cache, Mask>> absorbed(workspace, sequences.size());
   Index begin = 0;
   for (const auto& sequence : sequences) {
     const auto& [seqlen, cache, mask] = sequence;
     if (path_of(layer.shape(), seqlen, cache->seqlen(), options) == MlaPath::absorbed)
-      absorbed.push_back({&sequence, begin});
+      absorbed.add({&sequence, begin});
     else
       attend_expanded<T>(layer, split_heads(query.middle_rows(begin, seqlen), num_heads),
                          std::as_const(*cache), mask, score,
@@ -248,8 +243,7 @@ void attend_latent_batch(const LatentProjections<T>& layer, RowsView<const T> qu
                          workspace);
     begin += seqlen;
   }
-  attend_absorbed_batch<T>(layer, query, std::span<const PlacedSequence<Cache, Mask>>(absorbed),
-                           score, heads, options, workspace);
+  attend_absorbed_batch<T>(layer, query, absorbed.all(), score, heads, options, workspace);
 }
 
 }  // namespace detail

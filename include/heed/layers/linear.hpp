@@ -18,14 +18,14 @@ template <class T>
 class Projection {
  public:
   virtual ~Projection() = default;
-  virtual Index in() const noexcept = 0;
-  virtual Index out() const noexcept = 0;
+  virtual Index in() const noexcept = 0;   ///< columns of x
+  virtual Index out() const noexcept = 0;  ///< columns of y
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten; they fit
   virtual void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor) const = 0;
 };
 
 /// y = x W^T + b, with W [out, in] as checkpoints store it, or a projection of your own in its
-/// place. Holds views only.
+/// place. Holds views only: what they look at must outlive it.
 template <class T>
 struct Linear {
   RowsView<const T> weight = {};              ///< [out, in]

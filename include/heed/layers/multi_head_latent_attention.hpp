@@ -3,7 +3,9 @@
 /// Multi-head latent attention (MLA, also MHLA) as a layer. Layer 6, public.
 #pragma once
 
-#include <vector>
+#include <ranges>
+#include <span>
+#include <string_view>
 
 #include "heed/attention/attend.hpp"
 #include "heed/layers/latent_attention.hpp"
@@ -26,7 +28,7 @@ namespace heed {
 /// | --------------------------------------- | ------------------------------------------------- |
 /// | forward(x, cache, mask, out)            | x's are appended to those cached                  |
 /// | forward(x, mask, out)                   | x's own: training, encoders                       |
-/// | forward_batch(x, sequences, score, out) | as the first, for a ragged batch                  |
+/// | forward_batch(x, sequences, out)        | as the first, for a ragged batch                  |
 ///
 /// A `score` may stand before `out`, and LatentOptions behind it. Otherwise as
 /// GroupedQueryAttention.
@@ -81,39 +83,16 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
   /// Sequences on the absorbed path are attended to together, and read the pages that their caches
   /// share once.
-  template <class Cache, class Mask, class Score>
-  void forward_batch(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
-                     const Score& score, RowsView<T> out, const LatentOptions& options = {}) const {
-    constexpr auto where = "MultiHeadLatentAttention::forward_batch";
-    check_out(where, x, out);
-    detail::require_own_caches(where, sequences);
-    Index rows = 0;
-    for (const auto& sequence : sequences) {
-      check_cache(where, *sequence.cache);
-      sequence.cache->require_room(sequence.seqlen);
-      rows += sequence.seqlen;
-    }
-    detail::require_shape(where, "x [sum of the sequences' seqlen, model_dim]", {x.rows, x.cols},
-                          {rows, shape_.model_dim});
-    const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
-    detail::Matrices<T> scratch(workspace_, rows * all_widths());
-    const RowsView<T> query = scratch.take(rows, this->query_width());
-    const RowsView<T> latent = scratch.take(rows, this->latent_width());
-    const RowsView<T> heads = scratch.take(rows, this->heads_width());
-    this->project_query(x, query, positions, options.executor);
-    this->project_latent(x, latent, positions, options.executor);
-    std::vector<detail::AppendGuard<Cache>> guards;
-    guards.reserve(sequences.size());
-    Index begin = 0;
-    for (const auto& [seqlen, cache, unused_mask] : sequences) {
-      guards.emplace_back(*cache);
-      cache->append(this->c_kv(latent.middle_rows(begin, seqlen)),
-                    this->k_rope(latent.middle_rows(begin, seqlen)));
-      begin += seqlen;
-    }
-    detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace_);
-    weights_.out.apply(heads, out, options.executor);
-    for (auto& guard : guards) guard.keep();
+  /// \param sequences  a span, vector or array of BatchSequence
+  template <std::ranges::contiguous_range Sequences, class Score>
+  void forward_batch(RowsView<const T> x, const Sequences& sequences, const Score& score,
+                     RowsView<T> out, const LatentOptions& options = {}) const {
+    forward_each(x, detail::batch_of(sequences), score, out, options);
+  }
+  template <std::ranges::contiguous_range Sequences>
+  void forward_batch(RowsView<const T> x, const Sequences& sequences, RowsView<T> out,
+                     const LatentOptions& options = {}) const {
+    forward_each(x, detail::batch_of(sequences), this->softmax_scale(), out, options);
   }
 
  private:
@@ -140,9 +119,33 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
                           {cache.head_dim_v(), cache.head_dim()},
                           {shape_.latent_dim, this->latent_width()});
   }
-  void check_out(std::string_view where, RowsView<const T> x, RowsView<const T> out) const {
-    detail::require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "out [seqlen_q, model_dim]", out, x.rows, shape_.model_dim);
+  template <class Cache, class Mask, class Score>
+  void forward_each(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
+                    const Score& score, RowsView<T> out, const LatentOptions& options) const {
+    detail::require_scaled<Score>();
+    constexpr auto where = "MultiHeadLatentAttention::forward_batch";
+    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
+                                           [&](const Cache& cache) { check_cache(where, cache); });
+    detail::require_rows<T>(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
+    const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
+    detail::Matrices<T> scratch(workspace_, rows * all_widths());
+    const RowsView<T> query = scratch.take(rows, this->query_width());
+    const RowsView<T> latent = scratch.take(rows, this->latent_width());
+    const RowsView<T> heads = scratch.take(rows, this->heads_width());
+    this->project_query(x, query, positions, options.executor);
+    this->project_latent(x, latent, positions, options.executor);
+    detail::AppendGuard guard(sequences);
+    Index begin = 0;
+    for (const auto& [seqlen, cache, unused_mask] : sequences) {
+      cache->append(this->c_kv(latent.middle_rows(begin, seqlen)),
+                    this->k_rope(latent.middle_rows(begin, seqlen)));
+      guard.appended();
+      begin += seqlen;
+    }
+    detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace_);
+    weights_.out.apply(heads, out, options.executor);
+    guard.keep();
   }
   /// Scratch elements of a pass, per row.
   Index all_widths() const noexcept {
@@ -158,9 +161,11 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
                                                  RowsView<T> out,
                                                  const LatentOptions& options) const {
   constexpr auto where = "MultiHeadLatentAttention::forward";
+  detail::require_scaled<Score>();
   check_cache(where, cache);
-  check_out(where, x, out);
+  detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
   cache.require_room(x.rows);
+  detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};
   detail::Matrices<T> scratch(workspace_, x.rows * all_widths());
   const RowsView<T> query = scratch.take(x.rows, this->query_width());
@@ -168,8 +173,10 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
   const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
   this->project_query(x, query, positions, options.executor);
   this->project_latent(x, latent, positions, options.executor);
-  detail::AppendGuard<Cache> guard(cache);
+  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};
+  detail::AppendGuard guard(std::span(&sequence, 1));
   cache.append(this->c_kv(latent), this->k_rope(latent));
+  guard.appended();
   detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache), mask,
                            score, split_heads(heads, shape_.num_heads), options, workspace_);
   weights_.out.apply(heads, out, options.executor);

@@ -21,7 +21,7 @@ enum class RmsNormGain {
 template <class T>
 struct RmsNorm {
   std::span<const T> weight = {};  ///< [dim]
-  T epsilon = T(1e-6);
+  T epsilon = T(1e-6);             ///< `rms_norm_eps`
   RmsNormGain gain = RmsNormGain::weight;
 
   /// \param heads  [any, any, dim]: rows, normed in place
