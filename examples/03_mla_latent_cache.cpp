@@ -21,7 +21,8 @@ void print_cheaper_path(const heed::LatentShape& of, heed::Index seqlen_q, heed:
   const double expanded = heed::expanded_flops(of, seqlen_q, seqlen_kv);
   std::printf("%4td queries on %td tokens: absorbed %8.3f GFLOP, expanded %8.3f: %s\n", seqlen_q,
               seqlen_kv, absorbed * 1e-9, expanded * 1e-9,
-              absorbed <= expanded ? "absorbed" : "expanded");
+              heed::cheaper_path(of, seqlen_q, seqlen_kv) == heed::MlaPath::absorbed ? "absorbed"
+                                                                                     : "expanded");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// All of heed: attention kernels for the CPU. Public.
+/// heed, attention kernels for the CPU: all but cache/kv_file.hpp, base/thread_pool.hpp and
+/// instances/, which are for who needs them. Public.
 ///
 ///     base/       sizes, shapes, views, errors, executors, scratch
 ///     simd/       the seam to the vector unit

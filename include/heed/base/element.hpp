@@ -32,9 +32,9 @@
 ///                   row's probabilities in a page. Sums are of whole numbers, and exact. The
 ///                   rotated part of a latent is multiplied as Native<bf16> is
 ///
-/// Where the processor has no such products the kernel widens, and gains nothing: bf16 is rounded
-/// all the same, and results differ by roundings of float; int8 is not, and results differ by the
-/// above.
+/// Where the processor has no such products the kernel widens, and gains nothing. Queries and
+/// probabilities for bf16 are rounded all the same, so that results differ by roundings of float
+/// alone; those for int8 stay float, so that results differ by the rounding above.
 /// Sources: Liu et al. 2024 (KIVI), arXiv:2402.02750, for channels; Ashkboos et al. 2024 (QuaRot),
 /// arXiv:2404.00456, for the rotation.
 #pragma once
@@ -51,7 +51,7 @@ namespace heed {
 
 using f16 = Eigen::half;       ///< IEEE 754 binary16
 using bf16 = Eigen::bfloat16;  ///< the upper half of a float
-using int8 = std::int8_t;
+using int8 = std::int8_t;      ///< a code from -127 to 127, beside its scale
 /// Two elements of 4 bits: of one column, in rows 2 r and 2 r + 1.
 struct int4 {
   std::uint8_t pair;
@@ -113,10 +113,12 @@ template <class E>
 inline constexpr bool keys_per_channel =
     detail::OneOf<detail::Unwrapped<E>, int4, PerChannel<int8>>;
 
+/// Whether the processor's own products are asked for.
 template <class E>
 inline constexpr bool is_native =
     detail::OneOf<E, Native<bf16>, Native<int8>, Native<Rotated<int8>>>;
 
+/// Whether rows are rotated before they are stored.
 template <class E>
 inline constexpr bool is_rotated = detail::is_rotated<E>;
 

@@ -14,9 +14,9 @@
 
 namespace heed {
 
-/// An argument has a shape that does not fit the others. The message names the function, the
-/// argument with its axes, what was found and what was expected. Nothing has been written when it
-/// is thrown.
+/// An argument has a shape that does not fit the others, or a number is out of its range. The
+/// message names the function, the argument with its axes, what was found and what was expected.
+/// Nothing has been written when it is thrown.
 class ShapeError : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;

@@ -29,8 +29,8 @@ namespace heed {
 struct RopeOptions {
   Index rope_dim = 0;     ///< required: columns of a head that are rotated; even
   double theta = 10'000;  ///< `rope_theta`, above 1
-  RopePairing pairing = RopePairing::half_split;
-  RopeScaling scaling = UnscaledRope{};
+  RopePairing pairing = RopePairing::half_split;  ///< which columns turn together
+  RopeScaling scaling = UnscaledRope{};           ///< for sequences longer than those trained on
 };
 
 /// Rotary position embedding. At position p, pair i of a head's columns turns by the angle
@@ -80,7 +80,9 @@ class Rope {
   /// columns elsewhere pass `heads.middle_cols(begin, rope_dim)`.
   ///
   /// \param heads      [num_heads, seqlen, head_dim] of float or double, head_dim >= rope_dim; a
-  ///                   HeadsView, or a RowsView or row-major Eigen matrix as one head
+  ///                   HeadsView, or a RowsView or row-major Eigen matrix as one head: one of
+  ///                   several heads must come as split_heads(matrix, num_heads), or the first
+  ///                   alone turns
   /// \param positions  [seqlen], the position of each row, in any order
   /// \param seqlen     length of the whole sequence, which DynamicNtkScaling and LongRopeScaling go
   ///                   by; absent, the highest position + 1. To give blocks of the rows to several

@@ -43,8 +43,9 @@ struct YarnScaling {
   Index original_max_position_embeddings = 0;  ///< required: the trained length, in tokens
   double beta_fast = 32;                       ///< turns within the trained length
   double beta_slow = 1;                        ///< turns within the trained length
-  YarnRange range = YarnRange::whole_pairs;
-  std::optional<double> attention_factor = {};
+  YarnRange range = YarnRange::whole_pairs;    ///< how the ramp's ends are rounded
+  std::optional<double> attention_factor =
+      {};  ///< of cos and sin; the next two are for its absence
   std::optional<double> mscale = {};
   std::optional<double> mscale_all_dim = {};
 };

@@ -9,6 +9,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 
 #include "heed/simd/packet.hpp"
 #include "heed/simd/widen.hpp"
