@@ -4,15 +4,12 @@
 ///
 /// Hubs have five ways to say it; the first that applies counts:
 ///
-///   1. no `sliding_window`, or `use_sliding_window: false`     every layer keeps all (Llama,
-///   Qwen2.5)
-///   2. `layer_types`, one name a layer                         as named (gpt-oss, new files of
-///   all)
-///   3. `sliding_window_pattern`, 6 or "LLLG"                   every sixth or each G keeps all
-///   (Gemma 3)
-///   4. the model type's own pattern                            Gemma 2: windows on even layers
-///   5. `max_window_layers`                                     windows from that layer on (Qwen2)
-///   else                                                       a window on every layer (Mistral)
+///   1. no `sliding_window`, or `use_sliding_window: false`   every layer keeps all (Qwen2.5)
+///   2. `layer_types`, one name a layer                       as named (gpt-oss, new files of all)
+///   3. `sliding_window_pattern`, 6 or "LLLG"                 each sixth, each G: all (Gemma 3)
+///   4. the model type's own pattern                          Gemma 2: windows on even layers
+///   5. `max_window_layers`                                   windows from that layer on (Qwen2)
+///   else                                                     a window on every layer (Mistral)
 #pragma once
 
 #include <algorithm>

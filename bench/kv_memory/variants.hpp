@@ -5,12 +5,12 @@
 /// Layers, windows, heads and the width of a head stay. What changes is what a token leaves in the
 /// cache:
 ///
-/// | variant | of a model that has it | of another model | | ------- | ---------------------- |
-/// ---------------------------------------------------------- | | MHA     | as published | a
-/// key/value head for each head                             | | GQA     | its own groups         |
-/// 8 groups, or the largest divisor of the heads below 8      | | MQA     | as published | one
-/// key/value head                                         | | MLA     | as published           |
-/// DeepSeek's proportions: latent 4 heads wide, rope half one |
+/// | variant | of a model that has it | of another model                                       |
+/// | ------- | ---------------------- | ------------------------------------------------------ |
+/// | MHA     | as published           | a key/value head for each head                         |
+/// | GQA     | its own groups         | 8 groups, or the largest divisor of the heads below 8  |
+/// | MQA     | as published           | one key/value head                                     |
+/// | MLA     | as published           | as DeepSeek's: latent 4 heads wide, rope half one      |
 ///
 /// The width of a head of an MLA model is its unrotated part, as in the comparison of DeepSeek-V2
 /// (arXiv:2405.04434, table 1, where latent_dim = 4 d and rope_dim = d / 2).

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <cmath>
 
 #include "speed/contender.hpp"
@@ -8,7 +9,8 @@
 namespace heed::bench {
 namespace {
 
-/// The best that plain Eigen gives. Tasks are heads, or, where a head has one query row, groups of
+/// The best that plain Eigen gives. Queries come in blocks, of which each is multiplied with the
+/// keys that its last row sees. Tasks are heads, or, where a head has one query row, groups of
 /// heads: their queries lie side by side and are the rows of one product. With as many tasks as
 /// threads or more, threads share the tasks, softmax and all; with fewer, Eigen's products are left
 /// to share the work.
@@ -44,6 +46,9 @@ class EigenMaterialised final : public Contender {
     SequenceRows sequence;
     Index head, num_heads;
   };
+  /// Fewer would make products too small, and more multiply too much that is masked.
+  static constexpr Index block_rows = 256;
+
   struct Scratch {
     Matrix scores;
     Eigen::VectorXf factors;  ///< of each row: 1 / sum of its scores
@@ -72,18 +77,26 @@ class EigenMaterialised final : public Contender {
   void attend_rows(const SequenceRows& sequence, const Query& query, const Key& key,
                    const Value& value, Scratch& scratch, Out& out) {
     const float scale = 1 / std::sqrt(static_cast<float>(case_.head_dim));
+    const auto seen_by = [&](Index row) {
+      return sequence.seqlen_q == 1 ? sequence.seqlen_kv : case_.seen(sequence, row);
+    };
     auto& [scores, factors] = scratch;
-    scores.noalias() = query * key.transpose();
-    factors.resize(query.rows());
-    for (Index row = 0; row < scores.rows(); ++row) {
-      const Index seen = sequence.seqlen_q == 1 ? sequence.seqlen_kv : case_.seen(sequence, row);
-      auto visible = scores.row(row).head(seen);
-      visible = ((visible.array() - visible.maxCoeff()) * scale).exp();
-      factors[row] = 1 / visible.sum();
-      scores.row(row).tail(sequence.seqlen_kv - seen).setZero();
+    for (Index begin = 0; begin < query.rows(); begin += block_rows) {
+      const Index rows = std::min(block_rows, query.rows() - begin);
+      const Index most = seen_by(begin + rows - 1);
+      scores.noalias() = query.middleRows(begin, rows) * key.topRows(most).transpose();
+      factors.resize(rows);
+      for (Index row = 0; row < rows; ++row) {
+        const Index seen = seen_by(begin + row);
+        auto visible = scores.row(row).head(seen);
+        visible = ((visible.array() - visible.maxCoeff()) * scale).exp();
+        factors[row] = 1 / visible.sum();
+        scores.row(row).tail(most - seen).setZero();
+      }
+      auto results = out.middleRows(begin, rows);
+      results.noalias() = scores * value.topRows(most);
+      results.array().colwise() *= factors.array();
     }
-    out.noalias() = scores * value;
-    out.array().colwise() *= factors.array();
   }
 
   SpeedCase case_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "heed/cache/kv_bytes.hpp"
 #include "heed/cache/page.hpp"  // Products
 #include "speed/case.hpp"
 
@@ -39,9 +40,24 @@ inline Limits larger(const Limits& a, const Limits& b) {
 
 /// How a contender stores keys and values, and what it multiplies.
 struct KvStorage {
-  double bytes = 4;               ///< an element
+  double bytes = 4;                       ///< an element, if `element` does not say
+  std::optional<KvElement> element = {};  ///< of a KvCache: bits, and scales beside
   double epsilon = 1.1920929e-7;  ///< relative rounding of an element, or of the sums if larger
   Products products = Products::widened;
+
+  /// All keys and values of a case.
+  double kv_bytes(const SpeedCase& c) const {
+    if (!element) return bytes * c.kv_elements();
+    const Index token = c.kv == Kv::latent
+                            ? kv_bytes_per_token(LatentShape{.latent_dim = c.head_dim_v,
+                                                             .rope_dim = c.head_dim - c.head_dim_v},
+                                                 *element)
+                            : kv_bytes_per_token(GroupedShape{.num_kv_heads = c.num_kv_heads,
+                                                              .head_dim = c.head_dim,
+                                                              .head_dim_v = c.head_dim_v},
+                                                 *element);
+    return static_cast<double>(token * c.rows_kv());
+  }
 };
 
 /// What a contender's runs of a case took, or why there are none.
@@ -60,6 +76,10 @@ struct CaseResult {
   Index num_threads;
   std::vector<Samples> contenders;
 
+  bool was_measured(const std::string& name) const {
+    return std::any_of(contenders.begin(), contenders.end(),
+                       [&](const Samples& one) { return one.name == name; });
+  }
   /// Null if it is not there, or its result was wrong.
   const Samples* find(const std::string& name) const {
     for (const Samples& one : contenders)
@@ -73,7 +93,7 @@ struct CaseResult {
 /// \param cached_bytes  what the last-level cache holds; a case of more is read from memory
 inline double least_seconds(const SpeedCase& c, const Limits& limits, const KvStorage& storage,
                             double cached_bytes) {
-  const double bytes = storage.bytes * c.kv_elements();
+  const double bytes = storage.kv_bytes(c);
   const double bandwidth = bytes <= cached_bytes ? limits.cache_bytes : limits.dram_bytes;
   const double flops = storage.products == Products::native && limits.bf16_flops
                            ? *limits.bf16_flops

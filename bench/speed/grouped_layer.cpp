@@ -76,7 +76,9 @@ class Llama final : public LayerCase {
                          value.middleCols(kv_head * d, d), layer_.softmax_scale());
     }
     const DoubleMatrix expected = heads * out_weight_.cast<double>().transpose();
-    return (out_.bottomRows(1).cast<double>() - expected).cwiseAbs().maxCoeff();
+    return (out_.bottomRows(1).cast<double>() - expected)
+        .cwiseAbs()
+        .maxCoeff<Eigen::PropagateNaN>();
   }
 
  private:

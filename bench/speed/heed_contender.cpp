@@ -101,7 +101,7 @@ ContenderKind narrow_kind(const char* name, double most_error) {
   return {name,
           can_narrow<Element>,
           make<Element>,
-          {.bytes = static_cast<double>(element_bits<Element>) / 8,
+          {.element = kv_element<Element>,
            .epsilon = most_error / 160,
            .products = is_native<Element> ? Products::native : Products::widened}};
 }

@@ -85,7 +85,9 @@ class DeepSeek final : public LayerCase {
           up.middleRows(head * up_width + shape.nope_dim, shape.head_dim_v).transpose();
     }
     const DoubleMatrix expected = heads * out_weight_.cast<double>().transpose();
-    return (out_.bottomRows(1).cast<double>() - expected).cwiseAbs().maxCoeff();
+    return (out_.bottomRows(1).cast<double>() - expected)
+        .cwiseAbs()
+        .maxCoeff<Eigen::PropagateNaN>();
   }
 
  private:

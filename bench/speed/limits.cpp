@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <optional>
+#include <string>
 #include <vector>
 
 #ifdef __AVX512BF16__
@@ -136,20 +138,30 @@ std::optional<double> blas_flops(Index num_threads) {
   });
 }
 
+/// Bytes of a cache of the first core. Not by sysconf: on a virtual machine it may tell the host's.
+std::optional<double> cache_size(int level) {
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(level) + "/size");
+  double kibibytes = 0;
+  if (!(file >> kibibytes)) return std::nullopt;
+  return kibibytes * 1024;
+}
+
+/// What is read to measure the last-level cache: half of what cases may take there, and more than
+/// the threads' own caches hold.
+double shared_bytes(Index num_threads) {
+  return std::max(cached_bytes() / 2,
+                  2.0 * static_cast<double>(num_threads) * cache_size(2).value_or(1 << 20));
+}
+
 }  // namespace
 
-double cached_bytes() {
-  // Not sysconf: on a virtual machine it may tell the host's.
-  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");
-  double kibibytes = 0;
-  return file >> kibibytes ? kibibytes * 1024 / 2 : 16.0 * (1 << 20);
-}
+double cached_bytes() { return cache_size(3).value_or(32.0 * (1 << 20)) / 2; }
 
 Limits measure_limits(Index num_threads) {
   return {.fma_flops = fma_flops(num_threads),
           .bf16_flops = bf16_flops(num_threads),
           .dram_bytes = read_bytes(num_threads, 1.0 * (1 << 30), 1, 4),
-          .cache_bytes = read_bytes(num_threads, cached_bytes() / 2, 8, 10),
+          .cache_bytes = read_bytes(num_threads, shared_bytes(num_threads), 8, 10),
           .eigen_gemm_flops = eigen_gemm_flops(num_threads),
           .blas_flops = blas_flops(num_threads)};
 }

@@ -23,6 +23,9 @@ constexpr double least_sample = 50e-6;
 /// A turn of one contender, in seconds: many samples of a short run, one of a long one.
 constexpr double turn = 30e-3;
 constexpr int most_rounds = 10;
+/// Rounds that each case has at least, unless one takes longer than this.
+constexpr int least_rounds = 3;
+constexpr double long_round = 6;
 /// From here on, what a first run does once (page faults, threads) is lost in its time.
 constexpr double long_run = 2;
 
@@ -42,7 +45,7 @@ void wait_until_idle() {
 class Turns {
  public:
   explicit Turns(const Timed& timed) : timed_(timed), samples_{.name = timed.name, .seconds = {}} {
-    const double first = timed.first_seconds > long_run ? timed.first_seconds : sample(1);
+    const double first = timed.first_seconds > long_run ? timed.first_seconds : quiet_sample();
     runs_ = first < least_sample ? static_cast<int>(std::ceil(least_sample / first)) : 1;
     if (runs_ == 1) samples_.seconds.push_back(first);
     run_seconds_ = first;
@@ -63,6 +66,10 @@ class Turns {
   }
 
  private:
+  double quiet_sample() const {
+    wait_until_idle();
+    return sample(1);
+  }
   /// Seconds of a run, of so many in a row.
   double sample(int runs) const {
     const auto start = Clock::now();
@@ -110,8 +117,12 @@ std::vector<Samples> time_in_turns(std::span<const Timed> all, double seconds) {
   std::vector<Turns> turns;
   turns.reserve(all.size());
   for (const Timed& timed : all) turns.emplace_back(timed);
-  for (int round = 0; round < most_rounds && seconds_since(start) < seconds; ++round)
+  const double first_round = seconds_since(start);
+  for (int round = 1; round <= most_rounds; ++round) {
+    const bool enough = round >= least_rounds || first_round > long_round;
+    if (enough && seconds_since(start) >= seconds) break;
     for (Turns& one : turns) one.take();
+  }
   std::vector<Samples> samples;
   for (Turns& one : turns) samples.push_back(one.samples());
   return samples;

@@ -94,7 +94,12 @@ inline std::string case_row(const ReportHead& head, const std::map<Index, Limits
     const SpeedCase& c = result.speed_case;
     const Samples* heed = result.find(heed_name);
     if (heed == nullptr) {
-      ms.push_back("wrong");
+      ms.push_back(result.was_measured(heed_name) ? "wrong" : none);
+      for (auto* column : {&gflops, &roofline, &vs_eigen}) column->push_back(none);
+      for (std::size_t i = 0; i < others.size(); ++i) {
+        const Samples* other = result.find(head.others[i].name);
+        others[i].push_back(other == nullptr ? none : three_digits(1e3 * other->best()));
+      }
       continue;
     }
     const double seconds = heed->best();

@@ -55,7 +55,7 @@ void Suite::report(benchmark::State& state, std::size_t index, const ContenderKi
   state.counters["best_ms"] = 1e3 * seconds;
   state.counters["samples"] = static_cast<double>(samples->seconds.size());
   state.counters["GFLOP/s"] = c.flops() / seconds / 1e9;
-  state.counters["GB/s"] = kind.storage.bytes * c.kv_elements() / seconds / 1e9;
+  state.counters["GB/s"] = kind.storage.kv_bytes(c) / seconds / 1e9;
   state.counters["roofline%"] =
       100 * least_seconds(c, limits, kind.storage, cached_bytes()) / seconds;
   if (const Samples* eigen = result.find(eigen_name))

@@ -86,6 +86,11 @@ void measure_perplexity(const Model& model, const Tokenizer& tokenizer, const Op
   if (elements.empty()) {
     const auto all = cache_elements();
     elements.assign(all.begin(), all.end());
+    // Latents have no scales per channel.
+    if (std::holds_alternative<heed::LatentShape>(model.shape().attention))
+      std::erase_if(elements, [](const std::string& name) {
+        return name.find("int8-channel") != std::string::npos;
+      });
   }
   std::vector<std::unique_ptr<Context>> contexts;
   std::vector<double> perplexities;

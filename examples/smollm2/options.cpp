@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "options.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <string_view>
@@ -31,6 +32,16 @@ std::vector<std::string> split(std::string_view list) {
   }
 }
 
+/// Names of what caches store.
+std::vector<std::string> elements_of(std::string_view list) {
+  const auto known = cache_elements();
+  std::vector<std::string> elements = split(list);
+  for (const std::string& element : elements)
+    if (std::ranges::find(known, element) == known.end())
+      throw OptionError("--cache=" + element + ": no cache stores that; --help lists what does");
+  return elements;
+}
+
 /// The value that a word stands for.
 template <class T, std::size_t n>
 T choice(std::string_view option, std::string_view word,
@@ -55,7 +66,8 @@ void set(Options& options, std::string_view name, std::string_view value) {
   if (name == "tokens") options.num_tokens = number<Index>(name, value, 1);
   if (name == "context") options.context = number<Index>(name, value, 1);
   if (name == "threads") options.threads = number<Index>(name, value, 1);
-  if (name == "cache") options.elements = split(value), options.element = options.elements.front();
+  if (name == "cache")
+    options.elements = elements_of(value), options.element = options.elements.front();
   if (name == "placement")
     options.placement =
         choice<Placement, 2>(name, value, {{{"own", Placement::own}, {"pool", Placement::pool}}});

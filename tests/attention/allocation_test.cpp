@@ -146,7 +146,7 @@ TEST(AttendAllocations, AWindowThatMovesOnMakesNone) {
       {.num_heads = 2, .num_kv_heads = 2, .seqlen_q = 1, .seqlen_kv = 1400}, random);
   const CacheWindow window{.num_sink_tokens = 3, .window_left = 64};
   KvCache<FullKv<2, 16>> cache(window.capacity(600), {}, window);
-  for (const auto& [begin, count] : {std::pair(0, 200), {200, 600}, {800, 1}, {801, 599}})
+  for (const auto& [begin, count] : {std::pair(0, 200), {200, 600}, {800, 600}})
     EXPECT_EQ(test::count_allocations([&] {
                 cache.append(view(inputs.key).middle_rows(begin, count),
                              view(inputs.value).middle_rows(begin, count));

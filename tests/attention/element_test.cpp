@@ -93,12 +93,16 @@ class AttendElement : public testing::Test {
     for (int i = 0; i < 12; ++i) {
       const Index num_kv_heads = random.integer(1, 3);
       const Index seqlen_q = i % 3 == 0 ? 1 : random.integer(2, 90);
-      const AttentionShape shape{.num_heads = num_kv_heads * random.integer(1, 7),
-                                 .num_kv_heads = num_kv_heads,
-                                 .seqlen_q = seqlen_q,
-                                 .seqlen_kv = seqlen_q + random.integer(0, i == 0 ? 2300 : 200),
-                                 .head_dim = random.integer(1, 80),
-                                 .head_dim_v = random.integer(1, 80)};
+      // Several strips of values, unless rotated: over wide rows, rotation rounds by more than the
+      // bound of a single element knows.
+      const bool wide = !is_rotated<Element> && random.uniform() < 0.5;
+      const AttentionShape shape{
+          .num_heads = num_kv_heads * random.integer(1, 7),
+          .num_kv_heads = num_kv_heads,
+          .seqlen_q = seqlen_q,
+          .seqlen_kv = seqlen_q + random.integer(0, i == 0 ? 2300 : 200),
+          .head_dim = random.integer(1, 80),
+          .head_dim_v = wide ? 64 * random.integer(2, 4) : random.integer(1, 80)};
       SCOPED_TRACE(shape.text());
       const auto inputs = test::normal_inputs<float>(shape, random);
       KvCache<FullKv<>, Element> cache(shape.seqlen_kv, {.num_kv_heads = shape.num_kv_heads,

@@ -111,7 +111,7 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
 | --- | --- | --- | --- | --- | --- | --- |
 | decode/a | 0.0005 / 0.0003 | 32.0 / 64.0 | 50% / 100% | 2.00 x / 0.500 x |)"
             R"( 0.0020 (4.00 x) / - | 0.0005 (1.00 x, 32%) / - |
-| decode/b | wrong |  |  |  |  |  |
+| decode/b | wrong | - | - | - | - | - |
 )");
 }
 

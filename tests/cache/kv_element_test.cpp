@@ -144,6 +144,28 @@ TYPED_TEST(QuantizedCache, HoldsNoNumberThatItWouldGiveBackAsInf) {
   }
 }
 
+// Nor of a wide row that is rotated, whose rounding errors add up on the way back.
+TEST(RotatedCache, HoldsNoNumberThatItWouldGiveBackAsInf) {
+  constexpr Index width = 512;
+  KvCache<LatentKv<width, 2>, Rotated<int4>> cache(2);
+  const std::vector<float> rope(2, 1.0F);
+  std::vector<float> row(width), found(width), found_rope(2);
+  float size = std::numeric_limits<float>::max();
+  const auto append = [&] {
+    std::ranges::fill(row, size);
+    cache.append(RowsView<const float>(row.data(), 1, width),
+                 RowsView<const float>(rope.data(), 1, 2));
+  };
+  for (bool stored = false; !stored; size /= 1.1F) try {
+      append();
+      stored = true;
+    } catch (const ElementError&) {
+    }
+  cache.read_latent(RowsView<float>(found.data(), 1, width),
+                    RowsView<float>(found_rope.data(), 1, 2));
+  EXPECT_TRUE(std::ranges::all_of(found, [](float x) { return std::isfinite(x); }));
+}
+
 // The formula for sizing and the cache agree on every element.
 template <class Element>
 void expect_same_bytes() {

@@ -81,6 +81,10 @@ struct Model {
   /// \returns whether it is possible: all that the last kept token sees must still be there.
   bool truncate(Index count) {
     if (count == seqlen()) return true;
+    if (count == 0) {
+      tokens.clear(), pages.clear(), visible_from = 0;
+      return true;
+    }
     if (window && held() < std::ssize(pages)) {
       Index first_held = sink_pages();
       while (!pages[static_cast<std::size_t>(first_held)]) ++first_held;

@@ -189,5 +189,23 @@ TEST_F(PagePoolTest, GetsBackWhatAWindowHasPassed) {
       [&] { tokens_.append(cache, 0, 300); });
 }
 
+TEST(PooledWindow, TruncatesToNothingWhateverItHasLetGo) {
+  const PagePool<FullKv<1, 4>> pool(10);
+  KvCache<FullKv<1, 4>> cache(pool, 640, CacheWindow{.window_left = 64});
+  const std::vector<float> rows(300 * 4, 1.0F);
+  const auto append = [&](Index count) {
+    const HeadsView<const float> view(rows.data(), 1, count, 4);
+    cache.append(view, view);
+  };
+  append(300), append(1);  // pages are let go
+  ASSERT_GT(cache.dropped().end, 200);
+  cache.truncate(0);  // no token is left that could miss one
+  EXPECT_EQ(cache.seqlen(), 0);
+  EXPECT_LE(cache.dropped().end, cache.dropped().begin);
+  EXPECT_EQ(pool.free_pages(), 10);
+  append(300);
+  EXPECT_EQ(cache.seqlen(), 300);
+}
+
 }  // namespace
 }  // namespace heed

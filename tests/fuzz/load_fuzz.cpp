@@ -76,7 +76,7 @@ void use(Cache& cache) {
     return RowsView<std::remove_reference_t<decltype(of[0])>>{of.data(), 1, std::ssize(of),
                                                               std::ssize(of)};
   };
-  attend(row(query), cache, CausalMask{}, 1, row(out), {.executor = SerialExecutor{}});
+  attend(row(query), cache, CausalMask{}, 1.0, row(out), {.executor = SerialExecutor{}});
   for (int step = 0; step < 3; ++step) {
     append_if_room(cache, 40);
     try {

@@ -49,8 +49,10 @@ class NarrowCache : public testing::Test {
     float largest = 0;
     for (const float x : exact.data) largest = std::max(largest, std::abs(x));
     double error = 0;
-    for (std::size_t i = 0; i < exact.data.size(); ++i)
+    for (std::size_t i = 0; i < exact.data.size(); ++i) {
+      ASSERT_FALSE(std::isnan(found.data[i])) << i;
       error = std::max(error, static_cast<double>(std::abs(found.data[i] - exact.data[i])));
+    }
     EXPECT_LT(error, 8 * step * static_cast<double>(largest));
     EXPECT_GT(error, 0) << "elements are rounded, else this test sees nothing";
   }

@@ -147,8 +147,12 @@ TEST_F(LlamaCpp, ComputesTheSameLogits) {
     const std::vector<Token> tokens = tokens_of(prompt, "tokens");
     const auto caches = context(std::ssize(tokens), "f32");
     const std::vector<float> logits = read(*caches, tokens);
-    for (const auto& [token, logit] : prompt.at("top").get<std::vector<std::pair<Token, double>>>())
-      worst = std::max(worst, std::abs(logits[static_cast<std::size_t>(token)] - logit));
+    for (const auto& [token, logit] :
+         prompt.at("top").get<std::vector<std::pair<Token, double>>>()) {
+      const double found = logits[static_cast<std::size_t>(token)];
+      ASSERT_TRUE(std::isfinite(found)) << name;
+      worst = std::max(worst, std::abs(found - logit));
+    }
   }
   RecordProperty("worst", std::to_string(worst));
   EXPECT_LE(worst, 1e-3);

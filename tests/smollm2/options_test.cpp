@@ -81,6 +81,7 @@ TEST(SmollmOptions, ThatCannotBeUnderstoodAreRefusedWithWhatToType) {
   expect_refused({"--temperature=-1"}, "--temperature=-1: expected a number");
   expect_refused({"--temperature=nan"}, "--temperature=nan: expected a number");
   expect_refused({"--placement=heap"}, "--placement=heap: expected own or pool");
+  expect_refused({"--cache=int8,nonsense"}, "--cache=nonsense: no cache stores that");
   expect_refused({"--weights=int8"}, "--weights=int8: expected stored or float");
   expect_refused({"--colour"}, "--colour is no option");
   expect_refused({"--tokens"}, "--tokens needs a value");

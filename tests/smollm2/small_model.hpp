@@ -165,10 +165,10 @@ inline std::vector<Token> some_tokens(std::size_t count) {
   return tokens;
 }
 
-/// The largest difference between the last token's logits and those expected.
+/// The largest difference between the last token's logits and those expected; NaN if one is.
 inline double distance(std::span<const float> logits, const Eigen::VectorXd& expected) {
   const Eigen::Map<const Eigen::VectorXf> found(logits.data(), std::ssize(logits));
-  return (found.cast<double>() - expected).cwiseAbs().maxCoeff();
+  return (found.cast<double>() - expected).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
 }
 
 }  // namespace smollm2::test

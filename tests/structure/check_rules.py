@@ -8,7 +8,7 @@ import re
 import sys
 
 LAYERS = {"base": 0, "simd": 1, "policy": 2, "rope": 2, "softmax": 3, "cache": 4, "attention": 5,
-          "layers": 6, "convert": 7, "instances": 7}
+          "layers": 6, "instances": 7}
 # cache/ and attention/ meet on one concept and know nothing else of each other.
 MEETING_POINT = "heed/cache/page.hpp"
 MAX_LINES = 300

@@ -106,13 +106,14 @@ struct Unchanged {
 /// What CausalMask shows where queries and keys are the same rows.
 inline bool causal(Index, Index q_row, Index kv_row) { return kv_row <= q_row; }
 
-/// The largest error of any element.
+/// The largest error of any element; inf if one is NaN.
 template <class T>
 double largest_error(const std::vector<T>& found, const std::vector<Exact<T>>& exact) {
   double largest = 0;
   for (std::size_t i = 0; i < exact.size(); ++i) {
     const auto error = static_cast<double>(std::abs(found[i] - exact[i]));
-    if (!(error <= largest)) largest = error;  // NaN too
+    if (std::isnan(error)) return std::numeric_limits<double>::infinity();
+    largest = std::max(largest, error);
   }
   return largest;
 }

@@ -42,8 +42,8 @@ class StateError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-/// A number that the cache's elements cannot stand for: a NaN or inf among int8 or int4. The cache
-/// is as it was before the call.
+/// A number that the cache's elements cannot stand for: a NaN, an inf or one at the end of float's
+/// range among int8 or int4. The cache is as it was before the call.
 class ElementError : public std::domain_error {
  public:
   using std::domain_error::domain_error;

@@ -219,11 +219,14 @@ HeadsView<T> split_heads(RowsView<T> rows, Index num_heads) {
   return {rows.data, num_heads, rows.rows, head_dim, head_dim, rows.stride};
 }
 
-/// The same for a row-major Eigen matrix, map or block.
+/// The same for a row-major Eigen matrix, map or block; of a temporary matrix, to be read only.
 template <class M>
   requires detail::EigenDense<M>
 auto split_heads(M&& matrix, Index num_heads) {
-  return split_heads(RowsView<detail::EigenElement<std::remove_reference_t<M>>>(matrix), num_heads);
+  using Element = detail::EigenElement<std::remove_reference_t<M>>;
+  constexpr bool is_lost = !std::is_lvalue_reference_v<M> && detail::EigenPlain<M>;
+  using View = RowsView<std::conditional_t<is_lost, const Element, Element>>;
+  return split_heads(View(std::forward<M>(matrix)), num_heads);
 }
 
 namespace detail {

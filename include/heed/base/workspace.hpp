@@ -122,6 +122,8 @@ namespace detail {
 /// Objects one after another in a borrowed block.
 template <class X>
 class BorrowedList {
+  static_assert(alignof(X) <= memory_alignment);
+
  public:
   /// \param capacity  how many are added at most
   BorrowedList(Workspace& workspace, std::size_t capacity)
@@ -129,7 +131,10 @@ class BorrowedList {
   BorrowedList(const BorrowedList&) = delete;
   ~BorrowedList() { std::destroy_n(first(), size_); }
 
-  void add(X object) { std::construct_at(first() + size_++, std::move(object)); }
+  void add(X object) {
+    std::construct_at(first() + size_, std::move(object));
+    ++size_;
+  }
   std::span<const X> all() const noexcept { return {first(), size_}; }
 
  private:

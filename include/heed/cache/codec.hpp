@@ -40,8 +40,8 @@ int nearest_code(float x, float scale) {
 /// row of zeros has the scale 0. \param number_of  (column) -> number
 template <class Stored, class NumberOf>
 float row_scale(const NumberOf& number_of, Index width) {
-  std::int32_t largest =
-      0;  // as whole numbers, magnitudes have the same order, and g++ has vectors
+  // Magnitudes have the same order as whole numbers, of which g++ makes vectors.
+  std::int32_t largest = 0;
   for (Index c = 0; c < width; ++c)
     largest = std::max(largest, std::bit_cast<std::int32_t>(std::abs(number_of(c))));
   return std::bit_cast<float>(largest) / largest_code<Stored>;
@@ -85,7 +85,10 @@ inline constexpr float largest_number = std::numeric_limits<float>::max() * (63.
 /// \param summed      numbers that a rotation adds up, so that their sum must be finite; else 1
 inline void require_finite(std::string_view where, std::string_view argument,
                            HeadsView<const float> heads, Index summed) {
-  const float most = largest_number / static_cast<float>(summed);
+  // Read back, so many numbers of up to sqrt(summed) times the largest are added before they are
+  // scaled down.
+  const auto n = static_cast<float>(summed);
+  const float most = largest_number / (n * std::sqrt(n));
   for (Index head = 0; head < heads.num_heads; ++head)
     for (Index row = 0; row < heads.rows; ++row)
       for (Index c = 0; c < heads.cols; ++c)

@@ -29,7 +29,7 @@ class KvFile;
 /// | --------------------------------- | ------------------------------------------------------- |
 /// | KvCache(capacity)                 | its own, all taken at once                              |
 /// | KvCache(pool, capacity)           | pages of a PagePool, taken as the sequence grows        |
-/// | either, with a CacheWindow last   | the same; pages that the window has passed are freed    |
+/// | either, with a CacheWindow last   | the same; pages that it has passed are used again       |
 ///
 /// After that, nothing allocates but `fork`. Whatever throws leaves the cache as it was. Readers
 /// may share a cache; who changes it must be alone with it, though not with its pool. Copies are
@@ -63,8 +63,8 @@ class KvCache {
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
   /// \param value  [num_kv_heads, count, head_dim_v]
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where
-  /// elements have scales
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for what is not
+  /// finite where elements have scales
   void append(HeadsView<const T> key, HeadsView<const T> value)
     requires(!detail::is_latent<Entry>)
   {
@@ -78,8 +78,8 @@ class KvCache {
   }
   /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim],
   /// rotated
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for a NaN or inf where
-  /// elements have scales
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for what is not
+  /// finite where elements have scales
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires detail::is_latent<Entry>
   {

@@ -161,6 +161,7 @@ Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, M
   require_own_caches(where, sequences);
   Index rows = 0;
   for (const auto& [seqlen, cache, mask] : sequences) {
+    require(seqlen >= 0, where, "a sequence's seqlen must not be negative");
     check_cache(*cache);
     cache->require_room(seqlen);
     check_policies(where, seqlen, *cache, mask, score, num_heads);

@@ -33,10 +33,10 @@ namespace heed {
 ///
 /// A `score` may stand before `out`: a number for another softmax scale than 1/sqrt(head_dim), or a
 /// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten.
-/// A pass that throws ShapeError, CapacityError or ElementError leaves cache and out as they were.
-/// If a pool or an executor fails on the way, it takes its tokens back; a cache with a window may
-/// then hide tokens that only earlier queries saw. Passes on different caches may run at the same
-/// time. Scratch is kept from pass to pass.
+/// A pass that throws ShapeError or CapacityError leaves cache and out as they were. If a number
+/// cannot be stored, or a pool or an executor fails on the way, it takes its tokens back; a cache
+/// with a window may then hide tokens that only earlier queries saw. Passes on different caches may
+/// run at the same time. Scratch is kept from pass to pass.
 ///
 /// Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762, sections
 /// 3.2.2 and 3.2.3; Shazeer 2019, arXiv:1911.02150.
@@ -242,7 +242,7 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
   const auto [query, key, value, heads] = this->take(scratch, x.rows, x.rows);
   this->project_query(x, query, positions, options.executor);
   this->project_key_value(x, x, key, value, positions, options.executor);
-  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};
+  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};  // the guard looks at no mask
   detail::AppendGuard guard(std::span(&sequence, 1));
   cache.append(split_heads(key, shape_.num_kv_heads), split_heads(value, shape_.num_kv_heads));
   guard.appended();

@@ -173,7 +173,7 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
   const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
   this->project_query(x, query, positions, options.executor);
   this->project_latent(x, latent, positions, options.executor);
-  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};
+  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};  // the guard looks at no mask
   detail::AppendGuard guard(std::span(&sequence, 1));
   cache.append(this->c_kv(latent), this->k_rope(latent));
   guard.appended();

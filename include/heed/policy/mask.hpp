@@ -218,8 +218,12 @@ std::uint64_t mask_bits(const Mask& mask, Index head, Index q_row, Index page_be
 template <class Mask>
 void check_mask(std::string_view where, const Mask& mask, Index num_heads,
                 const MaskExtent& extent) {
-  if constexpr (requires { mask.check(where, num_heads, extent); })
-    mask.check(where, num_heads, extent);
+  constexpr bool has_check = requires { mask.check(where, num_heads, extent); };
+  static_assert(
+      has_check || !requires { &Mask::check; },
+      "heed: a mask's check must be `void check(std::string_view where, Index num_heads, "
+      "const MaskExtent& extent) const`.");
+  if constexpr (has_check) mask.check(where, num_heads, extent);
 }
 
 template <class Mask>

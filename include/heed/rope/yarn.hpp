@@ -44,8 +44,8 @@ struct YarnScaling {
   double beta_fast = 32;                       ///< turns within the trained length
   double beta_slow = 1;                        ///< turns within the trained length
   YarnRange range = YarnRange::whole_pairs;    ///< how the ramp's ends are rounded
-  std::optional<double> attention_factor =
-      {};  ///< of cos and sin; the next two are for its absence
+  /// What cos and sin are multiplied by; if it is absent, these two say it.
+  std::optional<double> attention_factor = {};
   std::optional<double> mscale = {};
   std::optional<double> mscale_all_dim = {};
 };

@@ -22,7 +22,8 @@ namespace heed::simd {
 /// more independent sums, and 12 FMAs on 8 loads leave the load ports idle a third of the time.
 inline constexpr int max_tile_rows = 6;
 
-/// Vectors beside each other in a tile of so many rows: few rows take many, to have enough sums.
+/// Vectors beside each other in a tile of so many rows, at most (a strip may have fewer): few rows
+/// take many, to have enough sums.
 /// Each vector needs a sum per row and a register to be loaded to; the step, the broadcast and the
 /// compiler have some of their own. A single row needs no loads of its own (they fold into the
 /// FMA).

@@ -158,7 +158,8 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
     Index k = 0;
     do {  // at least once: a product of no depth is zero
       const Depth depth{k, std::min(k + of.depth_block, whole_depth)};
-      // Fetched once: the other tiles find it there.
+      // By the first tile of these rows: those below it find it there. (Rows that are computed
+      // apart fetch again: docs/tried-and-dropped.md.)
       tile(begin, depth, of.ahead == nullptr ? nullptr : of.ahead + column * whole_depth);
       if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
         for (Index r = begin + Rows; r < end; r += Rows) tile(r, depth, nullptr);
