@@ -2,6 +2,7 @@
 /// \file
 /// NaN and inf in an input reach the rows that see them, and nothing else.
 
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -107,6 +108,43 @@ TEST(AttendNan, InEveryKeyOfAPage) {
     check_poison(clean, poisoned, CausalMask{}, causal,
                  [=](Index, Index q_row) { return k <= q_row; });
   }
+}
+
+// A cache keeps values of such widths in strips.
+template <class Element>
+void check_strips() {
+  constexpr Index seqlen = 80, width = 192;
+  Random random(8);
+  const auto clean = test::normal_inputs<float>({.num_heads = 4,
+                                                 .num_kv_heads = 2,
+                                                 .seqlen_q = seqlen,
+                                                 .seqlen_kv = seqlen,
+                                                 .head_dim_v = width},
+                                                random);
+  const auto run = [&](const AttentionInputs<float>& inputs) {
+    KvCache<FullKv<2, 16, width>, Element> cache(seqlen);
+    cache.append(view(inputs.key), view(inputs.value));
+    return test::attend_source(view(inputs.query), cache, CausalMask{}, scale);
+  };
+  const auto before = run(clean);
+  for (const Index column : {0, 63, 64, 130, 191}) {
+    auto poisoned = clean;
+    poisoned.value(1, 70, column) = nan;
+    const auto after = run(poisoned);
+    for (Index q_row = 0; q_row < seqlen; ++q_row) {
+      EXPECT_EQ(row_of(after, 0, q_row), row_of(before, 0, q_row));  // of the other key/value head
+      for (Index c = 0; c < width; ++c)
+        if (c == column && q_row >= 70) {
+          EXPECT_TRUE(std::isnan(after.out(2, q_row, c))) << q_row;
+        } else {
+          EXPECT_EQ(after.out(2, q_row, c), before.out(2, q_row, c)) << q_row << ", " << c;
+        }
+    }
+  }
+}
+TEST(AttendNan, InStripsOfValues) {
+  check_strips<float>();
+  check_strips<bf16>();
 }
 
 TEST(AttendNan, InASink) {
