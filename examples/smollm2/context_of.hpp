@@ -38,7 +38,7 @@ class ContextOf final : public Context {
       for (Index layer = 0; layer < num_layers; ++layer)
         caches_.emplace_back(kept, entry, options.window);
     } else {
-      const Index pages = (kept + heed::page_size - 1) / heed::page_size;
+      const Index pages = heed::page_count(kept);
       const heed::PagePool<Entry, Element> pool(num_layers * pages, entry);
       for (Index layer = 0; layer < num_layers; ++layer)
         caches_.emplace_back(pool, options.capacity, options.window);

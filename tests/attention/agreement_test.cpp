@@ -180,6 +180,12 @@ TYPED_TEST(AttendAgreement, EigenMatricesAndBlocks) {
                value = Matrix::Random(70, 20);
   Matrix out(9, 20), lse(1, 9), wide = Matrix::Constant(11, 30, 7);
   attend(query, key, value, CausalMask{}, 0.5, out, lse);
+  KvCache<FullKv<1, 12, 20>, TypeParam> cache(70);
+  cache.append(HeadsView<const TypeParam>(key), HeadsView<const TypeParam>(value));
+  Matrix of_cache(9, 20), lse_of_cache(1, 9);
+  attend(query, cache, CausalMask{}, 0.5, of_cache, lse_of_cache);
+  EXPECT_EQ(of_cache, out);
+  EXPECT_EQ(lse_of_cache, lse);
   auto block = wide.block(1, 4, 9, 20);
   attend(query, key, value, CausalMask{}, 0.5, block);
   EXPECT_EQ(Matrix(block), out);

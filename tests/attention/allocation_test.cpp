@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
+#include "heed/base/thread_pool.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "support/allocation_count.hpp"  // count_allocations
 #include "support/attention_case.hpp"    // normal_inputs, view
@@ -139,7 +140,47 @@ TEST(AttendAllocations, PrefillOfAnyLengthTakesTheSameMemory) {
   EXPECT_EQ(bytes_of(1600), bytes_of(800));
 }
 
-// Nor does an append that is longer than the window, however many pages it lets go.
+/// Up to two tasks at a time, or so it says; one after another until `pool` is given.
+struct TwoAtATime {
+  Eigen::ThreadPool* pool;
+
+  Index concurrency() const { return 2; }
+  template <class Body>
+  void parallel_for(Index count, const Body& body) const {
+    if (pool != nullptr)
+      ThreadPoolExecutor{pool}.parallel_for(count, body);
+    else
+      SerialExecutor{}.parallel_for(count, body);
+  }
+};
+
+// The first call makes scratch for as many tasks as may ever run at a time.
+TEST(AttendAllocations, TasksThatOverlapForTheFirstTimeMakeNone) {
+  Random random(8);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 8, .num_kv_heads = 2, .seqlen_q = 1, .seqlen_kv = 4000, .head_dim = 64},
+      random);
+  test::AttentionResult<float> result(8, 1, inputs.value.cols);
+  KvCache<FullKv<>> cache(
+      4000, {.num_kv_heads = 2, .head_dim = inputs.key.cols, .head_dim_v = inputs.value.cols});
+  cache.append(view(inputs.key), view(inputs.value));
+  using Sequence = AttendSequence<float, KvCache<FullKv<>>, CausalMask>;
+  const Sequence sequences[] = {
+      {view(std::as_const(inputs.query)), &cache, CausalMask{}, view(result.out)}};
+  Workspace alone, in_batch;
+  const auto step = [&](Eigen::ThreadPool* pool) {
+    const TwoAtATime executor{pool};
+    attend(view(inputs.query), cache, CausalMask{}, 0.1, view(result.out),
+           {.executor = executor, .workspace = &alone});
+    attend_batch(sequences, 0.1, {.executor = executor, .workspace = &in_batch});
+    return std::pair(alone.bytes(), in_batch.bytes());
+  };
+  const auto before = step(nullptr);
+  Eigen::ThreadPool pool(1);
+  for (int times = 0; times < 50; ++times) EXPECT_EQ(step(&pool), before);
+}
+
+// An append that is longer than the window allocates nothing, however many pages it lets go.
 TEST(AttendAllocations, AWindowThatMovesOnMakesNone) {
   Random random(7);
   const auto inputs = test::normal_inputs<float>(

@@ -65,6 +65,7 @@ TEST(AttendRefuses, MasksOutOfRange) {
                  SlidingWindowMask{.window_left = 1, .window_right = -1});
   expect_refused({"heed::attend: SinkWindowMask::num_sink_tokens and window_left are required"},
                  nothing, SinkWindowMask{.num_sink_tokens = 1});
+  expect_refused({"heed::attend: PrefixMask::prefix_len is required"}, nothing, PrefixMask{});
   expect_refused({"heed::attend: SlidingWindowMask::window_left"}, nothing,
                  both(NoMask{}, SlidingWindowMask{.window_left = -1}));
 }
@@ -158,6 +159,8 @@ TEST(AttendRefuses, Scores) {
          Alibi<float>{std::span(numbers).first(2)});
   refuse({"heed::attend: Softcap::cap must be positive"}, Softcap{0});
   refuse({"heed::attend: Softcap::cap must be positive"}, Softcap{-30});
+  refuse({"heed::attend: Softcap::cap must be positive and a float"}, Softcap{1e39});
+  refuse({"heed::attend: Softcap::cap must be positive and a float"}, Softcap{1e-39});
 }
 
 TEST(AttendRefuses, Caches) {

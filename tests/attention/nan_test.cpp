@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -171,6 +172,33 @@ TEST(AttendNan, InABiasOfHiddenKeys) {
   for (Index q_row = 0; q_row < shape.seqlen_q; ++q_row)
     for (Index k = 51 + q_row; k < shape.seqlen_kv; ++k) bias(0, q_row, k) = k % 2 == 0 ? nan : inf;
   EXPECT_EQ(run(), before);
+}
+
+// A score of -inf is no mask, so a NaN among the key's values may reach the row; but whether it
+// does must not depend on how the work is cut: a tile that takes all keys one split after another,
+// tasks for each split, a batch.
+TEST(AttendNan, BehindScoresOfMinusInfinityTheSameHoweverTheWorkIsCut) {
+  const AttentionShape shape{.seqlen_q = 6200, .seqlen_kv = 2048};
+  Random random(8);
+  auto inputs = test::normal_inputs<float>(shape, random);
+  inputs.value(0, 3, 2) = nan;
+  auto bias = test::normal_heads<float>(1, 1, shape.seqlen_kv, random);
+  for (Index k = 0; k < 1024; ++k) bias(0, 0, k) = -inf;
+  const Bias<float> hides{{bias.data.data(), 1, shape.seqlen_q, shape.seqlen_kv, 0, 0}};
+  const Bias<float> hides_one{view(bias)};
+  const auto all = test::attend_matrices(inputs, NoMask{}, chain(Scale{scale}, hides));
+  KvCache<FullKv<>> cache(
+      shape.seqlen_kv,
+      {.num_kv_heads = 1, .head_dim = inputs.key.cols, .head_dim_v = inputs.value.cols});
+  cache.append(view(inputs.key), view(inputs.value));
+  const auto query = view(std::as_const(inputs.query)).middle_rows(shape.seqlen_q - 1, 1);
+  const auto alone = test::attend_source(query, cache, NoMask{}, chain(Scale{scale}, hides_one));
+  AttentionResult<float> batch(1, 1, inputs.value.cols);
+  const AttendSequence<float, KvCache<FullKv<>>, NoMask> sequences[] = {
+      {query, &cache, NoMask{}, view(batch.out), batch.lse_view()}};
+  attend_batch(sequences, chain(Scale{scale}, hides_one));
+  EXPECT_EQ(row_of(alone, 0, 0), row_of(batch, 0, 0));
+  EXPECT_EQ(row_of(alone, 0, 0), row_of(all, 0, shape.seqlen_q - 1));
 }
 
 /// Every element NaN.

@@ -67,6 +67,24 @@ TYPED_TEST(AttendScores, RandomLengths) {
   }
 }
 
+// In a chain as by itself, a number is a scale. (A scale that comes first is worked into the
+// queries, one that comes later is not.)
+TYPED_TEST(AttendScores, ANumberInAChainIsAScale) {
+  Random random(5);
+  const auto inputs = test::normal_inputs<TypeParam>(
+      {.num_heads = 2, .num_kv_heads = 1, .seqlen_q = 5, .seqlen_kv = 70}, random);
+  const auto attended = [&](const auto& score) {
+    return test::attend_matrices(inputs, CausalMask{}, score);
+  };
+  EXPECT_EQ(attended(chain(0.3, Softcap{2})), attended(chain(Scale{0.3}, Softcap{2})));
+  EXPECT_EQ(attended(chain(Softcap{2}, 3.0F)), attended(chain(Softcap{2}, Scale{3})));
+  EXPECT_EQ(attended(chain(0.3)), attended(0.3));
+  // By powers of two nothing is rounded, wherever it comes.
+  EXPECT_EQ(
+      attended(chain(0.25, Softcap{2})),
+      attended(chain(CustomScore([](auto x, Index, Index, Index) { return x / 4; }), Softcap{2})));
+}
+
 TYPED_TEST(AttendScores, Sinks) {
   for (const Index seqlen_q : {1, 30})
     for (const Index seqlen_kv : {0, 1, 29, 90, 2100}) {

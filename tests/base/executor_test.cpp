@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -89,6 +90,20 @@ INSTANTIATE_TEST_SUITE_P(All, ExecutorTest, testing::ValuesIn(executors()),
 TEST(ThreadPoolExecutor, UsesTheCallingThreadToo) {
   Eigen::ThreadPool pool(2);
   EXPECT_EQ(ThreadPoolExecutor{&pool}.concurrency(), 3);
+}
+
+// As all of the pool's threads may do at the same time, none may wait for another.
+TEST(ThreadPoolExecutor, RunsAloneOnItsOwnPoolsThread) {
+  Eigen::ThreadPool pool(1);
+  std::promise<Index> sum;
+  pool.Schedule([&] {
+    Index tasks = 0;
+    ThreadPoolExecutor{&pool}.parallel_for(40, [&](Index) { ++tasks; });
+    sum.set_value(tasks);
+  });
+  auto result = sum.get_future();
+  ASSERT_EQ(result.wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  EXPECT_EQ(result.get(), 40);
 }
 
 struct NoParallelFor {

@@ -141,8 +141,8 @@ TEST(SplitHeads, RefusesHeadsThatDoNotDivideTheColumns) {
   for (const Index num_heads : {4, 0, -1})
     EXPECT_THAT(
         [&] { split_heads(matrix, num_heads); },
-        ThrowsMessage<ShapeError>("heed::split_heads: num_heads must be positive and divide "
-                                  "the columns"));
+        ThrowsMessage<ShapeError>("heed::split_heads: num_heads, " + std::to_string(num_heads) +
+                                  ", must be positive and divide the 6 columns"));
 }
 
 }  // namespace

@@ -147,10 +147,12 @@ TEST(KvBytes, PagesRoundUp) {
   const heed::KvLayers model[] = {{.num_layers = 3, .bytes_per_token = 10},
                                   {.num_layers = 2, .bytes_per_token = 10, .window = 100}};
   EXPECT_EQ(heed::kv_bytes(model, 200), 10 * (3 * 200 + 2 * 100));
-  EXPECT_EQ(heed::kv_bytes_in_pages(model, 200), 10 * (3 * 256 + 2 * 128));
+  // With windows, one page behind the first token that is seen, here 100 of 200 and 200 of 300.
+  EXPECT_EQ(heed::kv_bytes_in_pages(model, 200), 10 * (3 * 256 + 2 * 256));
+  EXPECT_EQ(heed::kv_bytes_in_pages(model, 300), 10 * (3 * 320 + 2 * 192));
   // Sequences fit by whole pages.
-  EXPECT_EQ(heed::sequences_that_fit(model, 200, 2 * 10240), 2);
-  EXPECT_EQ(heed::sequences_that_fit(model, 200, 2 * 10240 - 1), 1);
+  EXPECT_EQ(heed::sequences_that_fit(model, 200, 2 * 12800), 2);
+  EXPECT_EQ(heed::sequences_that_fit(model, 200, 2 * 12800 - 1), 1);
   EXPECT_EQ(heed::sequences_that_fit(model, 200, 0), 0);
 }
 

@@ -170,9 +170,9 @@ TEST(CacheRefuses, ReadsIntoOtherShapes) {
     expect_shape_error({"heed::KvCache::read_value: out [seqlen, head_dim_v] has shape [10, 20], "
                         "expected [10, 9]"},
                        [&] { cache.read_value(0, memory.rows(10, 20)); });
-    expect_shape_error({"heed::KvCache::read_key: kv_head is out of range"},
+    expect_shape_error({"heed::KvCache::read_key: there is no kv_head 3 of 3"},
                        [&] { cache.read_key(3, memory.rows(10, 20)); });
-    expect_shape_error({"heed::KvCache::read_value: kv_head is out of range"},
+    expect_shape_error({"heed::KvCache::read_value: there is no kv_head -1 of 3"},
                        [&] { cache.read_value(-1, memory.rows(10, 9)); });
   });
   expect_kept<test::LatentTokens<float>>([](const auto& cache) {

@@ -5,6 +5,7 @@
 
 #include "heed/cache/page_pool.hpp"
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -163,6 +164,35 @@ TEST_F(PagePoolTest, RefusesWhatIsNoSize) {
                      [this] { Cache(pool_, -1); });
   expect_shape_error({"heed::KvCache: the window's num_sink_tokens and window_left"},
                      [this] { Cache(pool_, 1, CacheWindow{.window_left = -1}); });
+  expect_shape_error({"heed::KvCache: the window's num_sink_tokens and window_left"},
+                     [this] { Cache(pool_, 1, CacheWindow{.num_sink_tokens = 4}); });
+  constexpr Index most = std::numeric_limits<Index>::max();
+  for (const CacheWindow window : {CacheWindow{.num_sink_tokens = most, .window_left = 8},
+                                   CacheWindow{.num_sink_tokens = 4, .window_left = most}})
+    expect_shape_error({"heed::KvCache: the window's num_sink_tokens and window_left"},
+                       [&] { Cache(pool_, 100, window); });
+}
+
+TEST_F(PagePoolTest, RefusesMoreThanCanBeCounted) {
+  constexpr Index most = std::numeric_limits<Index>::max(), large = Index{1} << 24;
+  expect_shape_error({"heed::PagePool: the entry's sizes must not be above 2^24"},
+                     [] { PagePool<FullKv<>>(1, {large, large + 1, large}); });
+  expect_shape_error({"heed::KvCache: the entry's sizes must not be above 2^24"},
+                     [] { KvCache<LatentKv<>>(1, {large, large + 1}); });
+  EXPECT_THROW(PagePool<FullKv<>>(1000, {large, large, large}), CapacityError);
+  EXPECT_THROW((PagePool<FullKv<1, 1>>(most)), CapacityError);
+  Cache cache(pool_, 100);
+  tokens_.append(cache, 0, 1);
+  for (const Index count : {most, most - 1, Index{100}})
+    EXPECT_THROW(cache.require_room(count), CapacityError) << count;
+  EXPECT_NO_THROW(cache.require_room(99));
+}
+
+TEST_F(PagePoolTest, HasNoCachesOnceItWasMovedFrom) {
+  Pool other(2);
+  const Pool moved(std::move(other));
+  expect_error<StateError>("heed::KvCache: the pool was moved from",
+                           [&] { Cache(other, 10); });  // NOLINT(bugprone-use-after-move)
 }
 
 // A window's pages go back once no later query sees them; one more is kept for truncation.

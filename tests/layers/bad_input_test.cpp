@@ -182,6 +182,29 @@ TEST(GroupedLayerRefuses, InputsOfItsProjections) {
   });
 }
 
+TEST(GroupedLayerRefuses, InputsOfAPassWithoutACache) {
+  const GroupedQueryAttention<float> layer(grouped, grouped_weights());
+  Untouched memory;
+  expect_shape_error({"GroupedQueryAttention::forward: x [seqlen_q, model_dim] has shape [3, 9], "
+                      "expected [3, 10]"},
+                     [&] { layer.forward(rows(3, 9), NoMask{}, memory.rows(3, 10)); });
+}
+
+// On their own, the layers having checked what they pass on.
+TEST(LayerPartsRefuse, RowsOfAnotherWidth) {
+  Untouched memory;
+  const Linear<float> linear{rows(4, 10)};
+  expect_shape_error({"heed::Linear::apply: x [seqlen, in] has shape [3, 9], expected [3, 10]"},
+                     [&] { linear.apply(rows(3, 9), memory.rows(3, 4)); });
+  expect_shape_error({"heed::Linear::apply: y [seqlen, out] has shape [2, 4], expected [3, 4]"},
+                     [&] { linear.apply(rows(3, 10), memory.rows(2, 4)); });
+  expect_shape_error({"heed::Linear::apply: y [seqlen, out] has shape [3, 5], expected [3, 4]"},
+                     [&] { linear.apply(rows(3, 10), memory.rows(3, 5)); });
+  const std::vector<float> gain(5);
+  expect_shape_error({"heed::RmsNorm::apply: weight [dim] has shape [5], expected [6]"},
+                     [&] { RmsNorm<float>{.weight = gain}.apply(memory.rows(3, 6)); });
+}
+
 TEST(GroupedLayerRefuses, InputsOfCrossAttention) {
   const GroupedQueryAttention<float> layer(grouped, grouped_weights());
   Untouched memory;

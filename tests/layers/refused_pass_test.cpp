@@ -110,7 +110,7 @@ TYPED_TEST(RefusedPass, ForLackOfRoom) {
   EXPECT_EQ(cache.seqlen(), 10);
 }
 
-// The mask is looked at when the tokens are in the cache already.
+// The mask is looked at before the tokens are in the cache, for the length that it then has.
 TYPED_TEST(RefusedPass, ForAMaskOfAnotherShape) {
   this->expect_kept(2, [&](auto& cache, RowsView<float> out) {
     const DenseMask mask{{booleans, 1, 2, 7}};  // without the two that are appended

@@ -5,7 +5,9 @@
 #include "heed/policy/mask.hpp"
 
 #include <cstdint>
+#include <limits>
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -61,6 +63,21 @@ std::string picture(const Mask& mask, Index seqlen_q, Index seqlen_kv) {
     lines += '\n';
   }
   return lines;
+}
+
+// "All of them" is often written as the largest number there is.
+TEST(Masks, TakeTheLargestNumbersForAllKeys) {
+  constexpr Index most = std::numeric_limits<Index>::max();
+  for (const auto& [seqlen_q, seqlen_kv] : {std::pair<Index, Index>{2, 3}, {3, 2}, {8, 3}}) {
+    EXPECT_EQ(picture(SlidingWindowMask{.window_left = most}, seqlen_q, seqlen_kv),
+              picture(CausalMask{}, seqlen_q, seqlen_kv));
+    EXPECT_EQ(
+        picture(SlidingWindowMask{.window_left = most, .window_right = most}, seqlen_q, seqlen_kv),
+        picture(NoMask{}, seqlen_q, seqlen_kv));
+    EXPECT_EQ(
+        picture(SinkWindowMask{.num_sink_tokens = most, .window_left = most}, seqlen_q, seqlen_kv),
+        picture(CausalMask{}, seqlen_q, seqlen_kv));
+  }
 }
 
 // The pictures of the documentation.

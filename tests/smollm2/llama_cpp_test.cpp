@@ -155,7 +155,9 @@ TEST_F(LlamaCpp, ComputesTheSameLogits) {
     }
   }
   RecordProperty("worst", std::to_string(worst));
-  EXPECT_LE(worst, 1e-3);
+  // The record has 6 digits, which rounds logits of 10 and more by up to 5e-5; as much again, and a
+  // half, for 30 layers of sums on either side. Found with AVX-512: 7e-5.
+  EXPECT_LE(worst, 1.25e-4);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <concepts>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,7 @@ struct AttendOptions {
 /// One sequence of a batch.
 template <class T, class Source, class Mask>
 struct AttendSequence {
+  using Scalar = T;
   HeadsView<const T> query;  ///< [num_heads, seqlen_q, head_dim]
   const Source* source;      ///< its keys and values; no two sequences need have the same length
   Mask mask;
@@ -64,8 +66,10 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
   static_assert(!IsNative<Source> || std::same_as<typename Source::Element, int8> ||
                     (std::same_as<typename Source::Element, bf16> && !IsRotated<Source>),
                 "heed: a source of Products::native needs int8, or bf16 that is not rotated.");
+  check_optional_members<Source>();
   const Source& source = *problem.source;
-  const auto& [query, unused_source, unused_mask, out, lse, sinks, place] = problem;
+  const auto& query = problem.query;
+  const auto& out = problem.out;
   const Index num_heads = query.num_heads;
   require(source.num_kv_heads() > 0 && num_heads % source.num_kv_heads() == 0, where, [&] {
     return "num_heads (" + std::to_string(num_heads) +
@@ -76,23 +80,47 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
                 {num_heads, query.rows, source.head_dim()});
   require_shape(where, "out [num_heads, seqlen_q, head_dim_v]", {out.num_heads, out.rows, out.cols},
                 {num_heads, query.rows, source.head_dim_v()});
-  if (lse.data != nullptr)
-    require_shape(where, "lse [num_heads, seqlen_q]", {lse.rows, lse.cols},
+  if (problem.lse.data != nullptr)
+    require_shape(where, "lse [num_heads, seqlen_q]", {problem.lse.rows, problem.lse.cols},
                   {num_heads, query.rows});
-  if (!sinks.empty()) require_shape(where, "sinks [num_heads]", {std::ssize(sinks)}, {num_heads});
-  check_mask(where, *problem.mask, place.total, problem.extent());
-  score.check(where, place.total, problem.extent());
+  if (!problem.sinks.empty())
+    require_shape(where, "sinks [num_heads]", {std::ssize(problem.sinks)}, {num_heads});
+  check_mask(where, *problem.mask, problem.place.total, problem.extent());
+  score.check(where, problem.place.total, problem.extent());
+}
+
+/// The scale that queries are multiplied by, once a call, and the rest of a score policy, which
+/// every page's scores go through. Queries for native products are left as they are, since they are
+/// rounded, and those of a model in bf16 then lose nothing.
+template <class Source, class Score>
+auto query_scale(const Score& score) {
+  if constexpr (IsNative<Source>)
+    return std::pair<double, const Score&>(1, score);
+  else
+    return split_scale(score);
 }
 
 template <class T, class Source, class Mask, class Score>
 void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask,
                 const Score& score, HeadsView<T> out, const AttendOptions<T>& options,
                 HeadPlace place) {
-  const Problem<T, Source, Mask> problem{query,       &source,       &mask, out,
-                                         options.lse, options.sinks, place};
+  const auto& [scale, rest] = query_scale<Source>(score);
+  const Problem<T, Source, Mask> problem{query, static_cast<T>(scale), &source,       &mask,
+                                         out,   options.lse,           options.sinks, place};
   check_problem("attend", problem, score);
   Workspace local;
-  run(problem, score, options.executor, options.workspace != nullptr ? *options.workspace : local);
+  run(problem, rest, options.executor, options.workspace != nullptr ? *options.workspace : local);
+}
+
+/// Calls attend(heads, options) with an lse that was asked for, so that it must be there: in the
+/// options, an empty one means that it is not wanted.
+template <class T, class Out, class Lse, class Attend>
+void with_lse(Out&& out, Lse&& lse, const Attend& attend) {
+  const HeadsView<T> heads(std::forward<Out>(out));
+  const RowsView<T> sums(std::forward<Lse>(lse));
+  require_shape("attend", "lse [num_heads, seqlen_q]", {sums.rows, sums.cols},
+                {heads.num_heads, heads.rows});
+  attend(heads, AttendOptions<T>{.lse = sums});
 }
 
 }  // namespace detail
@@ -136,13 +164,10 @@ template <class Query, class Key, class Value, class Mask, class Score, class Ou
   requires std::convertible_to<Lse&&, RowsView<detail::ViewElement<Out>>>
 void attend(const Query& query, const Key& key, const Value& value, const Mask& mask,
             const Score& score, Out&& out, Lse&& lse) {
-  using T = detail::ViewElement<Out>;
-  const HeadsView<T> heads(std::forward<Out>(out));
-  const RowsView<T> sums(std::forward<Lse>(lse));
-  // Asked for, so it must be there: in the options, an empty one means that it is not wanted.
-  detail::require_shape("attend", "lse [num_heads, seqlen_q]", {sums.rows, sums.cols},
-                        {heads.num_heads, heads.rows});
-  attend(query, key, value, mask, score, heads, AttendOptions<T>{.lse = sums});
+  detail::with_lse<detail::ViewElement<Out>>(
+      std::forward<Out>(out), std::forward<Lse>(lse), [&](auto heads, const auto& options) {
+        attend(query, key, value, mask, score, heads, options);
+      });
 }
 
 /// The same with keys and values from a cache: prefill with many query rows, decode with one.
@@ -154,6 +179,16 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
   detail::attend_one<T>(query, source, mask, detail::as_score_policy(score),
                         HeadsView<T>(std::forward<Out>(out)), options,
                         {.first = 0, .total = HeadsView<const T>(query).num_heads});
+}
+
+/// The same, and the log-sum-exp of each row. \param lse  [num_heads, seqlen_q], overwritten
+template <class Query, PageSource Source, class Mask, class Score, class Out, class Lse>
+  requires std::convertible_to<Lse&&, RowsView<detail::ViewElement<Out>>>
+void attend(const Query& query, const Source& source, const Mask& mask, const Score& score,
+            Out&& out, Lse&& lse) {
+  detail::with_lse<detail::ViewElement<Out>>(
+      std::forward<Out>(out), std::forward<Lse>(lse),
+      [&](auto heads, const auto& options) { attend(query, source, mask, score, heads, options); });
 }
 
 /// Attention for a ragged batch: every sequence has its own queries, keys and mask; prefills,
@@ -173,15 +208,25 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
   Workspace& workspace = options.workspace != nullptr ? *options.workspace : local;
   detail::BorrowedList<Problem> problems(workspace, sequences.size());
   const Source& first = *sequences.front().source;
+  const auto policy = detail::as_score_policy(score);
+  const auto& [scale, rest] = detail::query_scale<Source>(policy);
   for (const auto& [query, source, mask, out, lse] : sequences) {
-    problems.add({query, source, &mask, out, lse, options.sinks,
+    problems.add({query, static_cast<T>(scale), source, &mask, out, lse, options.sinks,
                   detail::HeadPlace{.first = 0, .total = query.num_heads}});
     detail::require_shape("attend_batch", "source [head_dim, head_dim_v]",
                           {source->head_dim(), source->head_dim_v()},
                           {first.head_dim(), first.head_dim_v()});
-    detail::check_problem("attend_batch", problems.all().back(), detail::as_score_policy(score));
+    detail::check_problem("attend_batch", problems.all().back(), policy);
   }
-  detail::run_batch(problems.all(), detail::as_score_policy(score), options.executor, workspace);
+  detail::run_batch(problems.all(), rest, options.executor, workspace);
+}
+
+/// The same for any list of sequences that lie in one piece, such as a vector.
+template <std::ranges::contiguous_range Sequences, class Score>
+void attend_batch(
+    const Sequences& sequences, const Score& score,
+    const AttendOptions<typename std::ranges::range_value_t<Sequences>::Scalar>& options = {}) {
+  attend_batch(std::span<const std::ranges::range_value_t<Sequences>>(sequences), score, options);
 }
 
 }  // namespace heed

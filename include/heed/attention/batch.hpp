@@ -9,6 +9,9 @@
 /// so the bits of a row are those of a call of its own.
 #pragma once
 
+#include <algorithm>
+#include <span>
+
 #include "heed/attention/batch_tiles.hpp"
 
 namespace heed::detail {
@@ -103,7 +106,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
   if (batch.tiles().empty()) return;
   const AnyExecutor executor =
       batch.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
-  TaskMemory<T, Source, Mask> memory(workspace, problems, batch.rows_per_tile, executor);
+  TaskMemory<T, Source, Mask> memory(workspace, problems, batch.rows_per_tile);
   const auto large = batch.split_tiles(), others = batch.whole_tiles();
   const Index num_splits = large.empty() ? 0 : large.back().first_task + large.back().num_splits();
   Index rows = 0;
@@ -111,6 +114,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
   const WavePartials<T> partials(workspace, num_splits, rows,
                                  tile_rows(memory.head_dim, memory.head_dim_v),
                                  simd::padded(memory.head_dim_v));
+  memory.reserve(executor, num_splits + std::ssize(others));
   const Index wave_size = std::max<Index>(1, partials.wave_size());
   const Index num_waves = std::max<Index>(1, (num_splits + wave_size - 1) / wave_size);
   const auto owner = [&](Index task) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <memory>
+#include <span>
 #include <tuple>
 
 #include "heed/attention/joined_rows.hpp"
@@ -69,7 +70,9 @@ void order_sequences(std::span<Ordered<T, Source, Mask>> sequences) {
     // Only those of which the same keys are held can read pages together.
     const auto kind = [](const auto& one) {
       const KeyRange dropped = dropped_keys(*one.problem->source);
-      return std::tuple(dropped.begin, dropped.end, one.problem->source->num_kv_heads());
+      const bool some = dropped.begin < dropped.end;
+      return std::tuple(some ? dropped.begin : 0, some ? dropped.end : 0,
+                        one.problem->source->num_kv_heads());
     };
     std::sort(sequences.begin(), sequences.end(), [&](const auto& a, const auto& b) {
       return std::tuple(kind(a), a.problem) < std::tuple(kind(b), b.problem);
@@ -117,8 +120,7 @@ class BatchTiles {
     Index most_rows = most_tile_rows();
     cut(most_rows);
     if (work >= min_parallel_work)
-      while (tiles_.size() > 0 && num_tasks() < min_tasks &&
-             most_rows >= (num_tasks() == 1 ? 2 * simd::max_tile_rows : min_rows_to_halve))
+      while (tiles_.size() > 0 && is_halved(num_tasks(), most_rows))
         cut(most_rows = (most_rows + 1) / 2);
     sort();
   }
@@ -155,8 +157,7 @@ class BatchTiles {
         to = {reinterpret_cast<X*>(memory + used), static_cast<std::size_t>(count)};
         std::uninitialized_value_construct(to.begin(), to.end());
       }
-      used += (static_cast<std::size_t>(count) * sizeof(X) + memory_alignment - 1) /
-              memory_alignment * memory_alignment;
+      used += aligned_bytes(static_cast<std::size_t>(count) * sizeof(X));
     };
     list(num_sequences, sequences_);
     list(num_parts, all_parts_);

@@ -11,7 +11,9 @@
 /// same.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <span>
 
 #include "heed/attention/sweep.hpp"
 

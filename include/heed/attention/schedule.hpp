@@ -11,6 +11,9 @@
 /// in.
 #pragma once
 
+#include <algorithm>
+#include <span>
+
 #include "heed/attention/sweep.hpp"
 #include "heed/base/executor.hpp"
 
@@ -37,6 +40,12 @@ inline constexpr Index min_tasks = 4;
 /// rows of a register tile.
 inline constexpr Index min_rows_to_halve = 8 * simd::max_tile_rows;
 
+/// Whether a call of so many tasks has its tiles, of so many rows, halved.
+constexpr bool is_halved(Index tasks, Index rows_per_tile) {
+  const Index smallest = tasks == 1 ? 2 * simd::max_tile_rows : min_rows_to_halve;
+  return tasks < min_tasks && rows_per_tile >= smallest;
+}
+
 /// Query rows of a tile, at most: enough that a page read from the L2 cache serves many FMAs, few
 /// enough that queries, scores and sums stay in that cache.
 constexpr Index tile_rows(Index head_dim, Index head_dim_v) {
@@ -59,10 +68,7 @@ struct Schedule {
     rows_per_tile =
         std::min(tile_rows(source.head_dim(), source.head_dim_v()), std::max<Index>(one.rows(), 1));
     if (work < min_parallel_work) return;
-    const auto smallest = [&] {
-      return num_tiles() * num_splits == 1 ? 2 * simd::max_tile_rows : min_rows_to_halve;
-    };
-    while (num_tiles() * num_splits < min_tasks && rows_per_tile >= smallest())
+    while (is_halved(num_tiles() * num_splits, rows_per_tile))
       rows_per_tile = (rows_per_tile + 1) / 2;
   }
 
@@ -89,14 +95,16 @@ struct TaskMemory {
   std::size_t bytes;
 
   /// \param tile_rows  of the largest tile
-  TaskMemory(Workspace& space, std::span<const Problem<T, Source, Mask>> problems, Index tile_rows,
-             const AnyExecutor& executor)
+  TaskMemory(Workspace& space, std::span<const Problem<T, Source, Mask>> problems, Index tile_rows)
       : workspace(space), rows(tile_rows), head_dim(problems.front().source->head_dim()),
         head_dim_v(problems.front().source->head_dim_v()), page_scratch(0) {
     for (const auto& problem : problems)
       page_scratch = std::max(page_scratch, problem.source->page_scratch());
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
-    workspace.reserve(executor.concurrency(), bytes);
+  }
+  /// So that no task allocates: to be called when all else of the call is borrowed.
+  void reserve(const AnyExecutor& executor, Index tasks) const {
+    workspace.reserve(std::min(executor.concurrency(), tasks), bytes);
   }
 
   using Scratch = TileScratch<T, Source>;
@@ -113,6 +121,7 @@ template <class T, class Source, class Mask, class Score>
 void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
                const AnyExecutor& executor, TaskMemory<T, Source, Mask>& memory) {
   const Problem<T, Source, Mask>& problem = schedule.problem;
+  memory.reserve(executor, schedule.num_tiles());
   executor.parallel_for(schedule.num_tiles(), [&](Index task) {
     const Tile tile = schedule.tile(task);
     memory.with_scratch([&](const auto& scratch) {
@@ -154,6 +163,7 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
     return Partial<T>{all_states + index * rows, all_sums + index * rows * width, width};
   };
   for (Index index = 0; index < num_tiles; ++index) partial_of(index, 0).reset(rows);
+  memory.reserve(executor, num_tiles * splits_per_wave);
 
   for (Index wave = 0; wave < schedule.num_splits; wave += splits_per_wave) {
     const Index splits = std::min(splits_per_wave, schedule.num_splits - wave);
@@ -181,8 +191,7 @@ void run(const Problem<T, Source, Mask>& problem, const Score& score, const AnyE
   if (schedule.num_tiles() == 0) return;
   const AnyExecutor executor =
       schedule.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
-  TaskMemory<T, Source, Mask> memory(workspace, std::span(&problem, 1), schedule.rows_per_tile,
-                                     executor);
+  TaskMemory<T, Source, Mask> memory(workspace, std::span(&problem, 1), schedule.rows_per_tile);
   if (schedule.num_tiles() < max_partials && schedule.num_splits > 1)
     run_splits(schedule, score, executor, memory);
   else

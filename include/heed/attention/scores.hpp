@@ -10,6 +10,8 @@
 /// | a latent with a scale, and rope | (query . codes) * scale + query of rope . rope             |
 #pragma once
 
+#include <algorithm>
+
 #include "heed/attention/tile.hpp"
 #include "heed/simd/code_product.hpp"
 #include "heed/softmax/scaled_softmax.hpp"  // VectorRange
@@ -64,7 +66,7 @@ void scale_queries(RowsView<const T> query, const PageView<Element>& page, RowsV
   }
 }
 
-/// Rows of a tile's factors, as the products take them.
+/// scores = query . keys, by the product that fits the layout of the keys and what factors are.
 template <class T, class Source, class Element>
 void multiply_keys(const TileScratch<T, Source>& scratch,
                    RowsView<const typename TileScratch<T, Source>::Factor> query,

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 #include "heed/base/views.hpp"
 #include "heed/base/workspace.hpp"
@@ -37,6 +38,7 @@ struct HeadPlace {
 template <class T, class Source, class Mask>
 struct Problem {
   HeadsView<const T> query;  ///< [num_heads, seqlen_q, head_dim]
+  T query_scale;             ///< what queries are multiplied by first; see query_scale
   const Source* source;
   const Mask* mask;
   HeadsView<T> out;          ///< [num_heads, seqlen_q, head_dim_v]
@@ -97,13 +99,15 @@ struct Partial {
     std::fill_n(sum, rows * stride, T{0});
   }
   Partial from_row(Index row) const { return {state + row, sum + row * stride, stride}; }
-  /// Adds what `other` found among other keys.
+  /// Adds what `other` found among other keys. What either has of keys without weight, a NaN among
+  /// them, is nothing: it must not depend on where a task's keys begin.
   void merge(const Partial& other, Index rows) const {
     for (Index r = 0; r < rows; ++r) {
       if (other.state[r].empty()) continue;
-      const auto factors = state[r].merge(other.state[r]);
       T* const to = sum + r * stride;
       const T* const from = other.sum + r * stride;
+      if (state[r].empty()) std::fill_n(to, stride, T{0});
+      const auto factors = state[r].merge(other.state[r]);
       for (Index c = 0; c < stride; ++c) to[c] = factors.self * to[c] + factors.other * from[c];
     }
   }
@@ -159,10 +163,10 @@ struct TileScratch {
   Partial<T> total;    // of all splits so far
 
   static std::size_t bytes(Index rows, Index head_dim, Index head_dim_v, Index page_scratch) {
-    return carve(nullptr, rows, head_dim, head_dim_v, page_scratch, nullptr);
+    return TileScratch().carve(nullptr, rows, head_dim, head_dim_v, page_scratch);
   }
   TileScratch(std::byte* memory, Index rows, Index head_dim, Index head_dim_v, Index page_scratch) {
-    carve(memory, rows, head_dim, head_dim_v, page_scratch, this);
+    carve(memory, rows, head_dim, head_dim_v, page_scratch);
   }
 
   /// The same memory without that of the rows before `row`.
@@ -179,55 +183,44 @@ struct TileScratch {
   }
 
  private:
+  TileScratch() = default;
+
   /// Lays the parts out one after another on cache lines and returns the size of all.
-  static std::size_t carve(std::byte* memory, Index rows, Index head_dim, Index head_dim_v,
-                           Index page_scratch, TileScratch* to) {
+  std::size_t carve(std::byte* memory, Index rows, Index head_dim, Index head_dim_v,
+                    Index page_scratch) {
     std::size_t used = 0;
-    const auto part = [&]<class X>(Index count, X*) {
-      const std::size_t at = used;
-      used += (static_cast<std::size_t>(count) * sizeof(X) + memory_alignment - 1) /
-              memory_alignment * memory_alignment;
-      return memory == nullptr ? nullptr : reinterpret_cast<X*>(memory + at);
+    const auto part = [&]<class X>(X*& to, Index count) {
+      to = memory == nullptr ? nullptr : reinterpret_cast<X*>(memory + used);
+      used += aligned_bytes(static_cast<std::size_t>(count) * sizeof(X));
     };
-    const Index width = query_width<Source, Factor>(head_dim, head_dim_v);
-    const Index width_v = simd::padded(head_dim_v);
-    const Index rope_width = has_rope_apart<Source> ? simd::padded(head_dim - head_dim_v) : 0;
-    const Index coded_rows = is_coded ? rows : 0;
-    auto* const query = part(rows * width, static_cast<Factor*>(nullptr));
-    auto* const rope_query = part(rows * rope_width, static_cast<RopeFactor*>(nullptr));
-    auto* const query_units = part(coded_rows, static_cast<simd::CodeRow*>(nullptr));
-    auto* const prob_units = part(coded_rows, static_cast<simd::CodeRow*>(nullptr));
-    const Index scaled_rows = is_scaled ? rows : 0;
-    T* const scaled_query = part(scaled_rows * width, static_cast<T*>(nullptr));
-    T* const more_scores = part(scaled_rows * page_size, static_cast<T*>(nullptr));
-    T* const scores = part(rows * page_size, static_cast<T*>(nullptr));
-    Factor* probs;
+    const Index coded_rows = is_coded ? rows : 0, scaled_rows = is_scaled ? rows : 0;
+    query_stride = query_width<Source, Factor>(head_dim, head_dim_v);
+    rope_stride = has_rope_apart<Source> ? simd::padded(head_dim - head_dim_v) : 0;
+    part(query, rows * query_stride);
+    part(rope_query, rows * rope_stride);
+    part(query_units, coded_rows);
+    part(prob_units, coded_rows);
+    part(scaled_query, scaled_rows * query_stride);
+    part(more_scores, scaled_rows * page_size);
+    part(scores, rows * page_size);
     if constexpr (std::same_as<Factor, T>)
       probs = scores;
     else
-      probs = part(rows * page_size, static_cast<Factor*>(nullptr));
-    T* const carry = part(rows, static_cast<T*>(nullptr));
-    auto* const visible = part(rows, static_cast<std::uint64_t*>(nullptr));
-    auto* const page = part(page_scratch, static_cast<Element*>(nullptr));
-    Partial<T> partials[2];
-    for (Partial<T>& p : partials)
-      p = {part(rows, static_cast<SoftmaxState<T>*>(nullptr)),
-           part(rows * width_v, static_cast<T*>(nullptr)), width_v};
-    if (to != nullptr) {
-      to->query = query, to->rope_query = rope_query;
-      to->query_units = query_units, to->prob_units = prob_units;
-      to->scaled_query = scaled_query, to->more_scores = more_scores;
-      to->scores = scores, to->probs = probs, to->carry = carry, to->visible = visible;
-      to->page = page;
-      to->query_stride = width, to->rope_stride = rope_width;
-      to->partial = partials[0], to->total = partials[1];
+      part(probs, rows * page_size);
+    part(carry, rows);
+    part(visible, rows);
+    part(page, page_scratch);
+    for (Partial<T>* p : {&partial, &total}) {
+      p->stride = simd::padded(head_dim_v);
+      part(p->state, rows);
+      part(p->sum, rows * p->stride);
     }
     return used;
   }
 };
 
-/// Copies the tile's query rows side by side as factors, zeros behind each piece, rotated if the
-/// keys are.
+/// Copies the tile's query rows side by side as factors, scaled unless native, zeros behind each
+/// piece, rotated if the keys are.
 template <class T, class Source, class Mask>
 void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
                   const TileScratch<T, Source>& scratch) {
@@ -251,7 +244,7 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
       if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
         simd::round_factors(from, first, to);
       else
-        std::copy_n(from, first, to);
+        simd::copy_scaled(from, first, problem.query_scale, to);
       std::fill(to + first, to + scratch.query_stride, typename Scratch::Factor(0));
       if constexpr (IsRotated<Source>) simd::rotate_hadamard(to, first);
     }
@@ -260,7 +253,7 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
       if constexpr (IsNative<Source>)
         simd::round_factors(from + latent, cols - latent, rope);
       else
-        std::copy_n(from + latent, cols - latent, rope);
+        simd::copy_scaled(from + latent, cols - latent, problem.query_scale, rope);
       std::fill(rope + cols - latent, rope + scratch.rope_stride, typename Scratch::RopeFactor(0));
     }
   }
@@ -284,7 +277,7 @@ void finish(const Problem<T, Source, Mask>& problem, const Tile& tile, const Par
     if (state.empty())
       std::fill_n(out, width, T{0});
     else
-      for (Index c = 0; c < width; ++c) out[c] = weight * sum[c];
+      simd::copy_scaled(sum, width, weight, out);
     if constexpr (IsRotated<Source>) simd::rotate_hadamard(out, width);
     if (problem.lse.data != nullptr) problem.lse(head, q_row) = state.lse();
   }

@@ -29,8 +29,9 @@
 ///                   each; sums stay float
 ///     Native<int8>  `vpdpbusd` (VNNI): queries and probabilities become whole numbers of 16 bits,
 ///                   each off by at most a 65278th of the largest: of the row of a query, of a
-///                   row's probabilities in a page. Sums are of whole numbers, and exact. The
-///                   rotated part of a latent is multiplied as Native<bf16> is
+///                   row's probabilities in a page (all are 0 if that is below 1e-34). Sums are
+///                   of whole numbers, and exact. The rotated part of a latent is multiplied as
+///                   Native<bf16> is
 ///
 /// Where the processor has no such products the kernel widens, and gains nothing. Queries and
 /// probabilities for bf16 are rounded all the same, so that results differ by roundings of float
@@ -85,16 +86,9 @@ struct AsStored<Rotated<E>> {
 };
 template <OneOf<bf16, int8, Rotated<int8>> E>
 struct AsStored<Native<E>> : AsStored<E> {};
-/// E of Rotated<E> and Native<E>, any other element itself: what lies in the pages.
+/// E of Rotated<E> and Native<E>, any other element itself.
 template <class E>
 using Unwrapped = typename AsStored<E>::Type;
-
-template <class E>
-inline constexpr bool is_rotated = false;
-template <class E>
-inline constexpr bool is_rotated<Rotated<E>> = true;
-template <class E>
-inline constexpr bool is_rotated<Native<E>> = is_rotated<E>;
 
 }  // namespace detail
 
@@ -120,7 +114,11 @@ inline constexpr bool is_native =
 
 /// Whether rows are rotated before they are stored.
 template <class E>
-inline constexpr bool is_rotated = detail::is_rotated<E>;
+inline constexpr bool is_rotated = false;
+template <class E>
+inline constexpr bool is_rotated<Rotated<E>> = true;
+template <class E>
+inline constexpr bool is_rotated<Native<E>> = is_rotated<E>;
 
 /// What the kernel loads of a cache that stores E: int4 comes to it unpacked.
 template <class E>

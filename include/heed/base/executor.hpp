@@ -77,7 +77,8 @@ class AnyExecutor {
         Executor<E>,
         "heed: an executor needs `Index concurrency() const` and `void parallel_for(Index count, "
         "const Body& body) const`; see heed/base/executor.hpp for one in ten lines.");
-    static_assert(sizeof(E) <= sizeof(storage_) && std::is_trivially_copyable_v<E>,
+    static_assert(sizeof(E) <= sizeof(storage_) && alignof(E) <= alignof(std::max_align_t) &&
+                      std::is_trivially_copyable_v<E>,
                   "heed: an executor is copied into each call; make it a small handle that holds a "
                   "pointer to your pool.");
     std::construct_at(reinterpret_cast<E*>(storage_), executor);
@@ -117,7 +118,8 @@ class AnyExecutor {
   }
 
  private:
-  alignas(16) unsigned char storage_[32];
+  // Four pointers: a pool, and what its owner wants to say of it.
+  alignas(std::max_align_t) unsigned char storage_[4 * sizeof(void*)];
   Index (*concurrency_)(const void*);
   void (*run_)(const void*, Index, const void*, void (*)(const void*, Index));
 };

@@ -16,8 +16,12 @@ inline constexpr Index dynamic = -1;
 
 /// Tokens per page of keys and values. 64 because one bit per token then fills one machine word (a
 /// row's mask of a page is a std::uint64_t), and a row's scores of a page fill four AVX-512, eight
-/// AVX2 or sixteen SSE registers: the whole softmax step of a row stays in registers.
+/// AVX2 or sixteen SSE registers.
 inline constexpr Index page_size = 64;
+/// Pages that so many tokens take.
+constexpr Index page_count(Index tokens) {
+  return tokens / page_size + (tokens % page_size != 0 ? 1 : 0);
+}
 
 /// Columns of a strip of rows (StripsView): what the widest register tile takes at once.
 inline constexpr Index strip_width = 64;

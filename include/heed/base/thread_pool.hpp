@@ -13,7 +13,8 @@
 
 namespace heed {
 
-/// Runs tasks on an Eigen::ThreadPool and on the calling thread.
+/// Runs tasks on an Eigen::ThreadPool and on the calling thread; called on one of the pool's own
+/// threads, on that alone, as the others may be waiting likewise.
 ///
 ///     Eigen::ThreadPool pool(3);
 ///     heed::attend(query, key, value, mask, softmax_scale, out,
@@ -30,7 +31,7 @@ struct ThreadPoolExecutor {
       for (Index task = next.fetch_add(1); task < count; task = next.fetch_add(1)) body(task);
     };
     const Index helpers = std::min<Index>(pool->NumThreads(), count - 1);
-    if (helpers <= 0) return drain();
+    if (helpers <= 0 || pool->CurrentThreadId() >= 0) return drain();
     Eigen::Barrier done(static_cast<unsigned>(helpers));
     for (Index helper = 0; helper < helpers; ++helper)
       pool->Schedule([&drain, &done] {

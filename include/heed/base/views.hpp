@@ -93,10 +93,10 @@ struct RowsView {
         "heed: the matrix has other elements than the view, or is const where heed writes.");
     static_assert(std::is_const_v<T> || std::is_lvalue_reference_v<M> || !detail::EigenPlain<M>,
                   "heed: what is written here would be lost: the matrix is a temporary one.");
-    if (matrix.cols() > 1 && matrix.innerStride() != 1)
-      detail::require(false, "RowsView",
-                      "the Eigen map has an inner stride other than 1; copy it to "
-                      "a row-major matrix, or view a block of columns instead");
+    detail::require(
+        matrix.cols() <= 1 || matrix.innerStride() == 1, "RowsView",
+        "the Eigen map has an inner stride other than 1; copy it to a row-major matrix, "
+        "or view a block of columns instead");
     if (rows <= 1) stride = cols;
   }
 
@@ -213,8 +213,10 @@ RowsView(M&&) -> RowsView<detail::EigenElement<std::remove_reference_t<M>>>;
 /// \throws ShapeError if num_heads does not divide the columns.
 template <class T>
 HeadsView<T> split_heads(RowsView<T> rows, Index num_heads) {
-  detail::require(num_heads > 0 && rows.cols % num_heads == 0, "split_heads",
-                  "num_heads must be positive and divide the columns");
+  detail::require(num_heads > 0 && rows.cols % num_heads == 0, "split_heads", [&] {
+    return "num_heads, " + std::to_string(num_heads) + ", must be positive and divide the " +
+           std::to_string(rows.cols) + " columns";
+  });
   const Index head_dim = rows.cols / num_heads;
   return {rows.data, num_heads, rows.rows, head_dim, head_dim, rows.stride};
 }

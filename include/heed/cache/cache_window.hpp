@@ -22,16 +22,19 @@ namespace heed {
 /// arXiv:2309.17453 (sinks; there the cached keys are rotated anew, to positions in the cache).
 struct CacheWindow {
   Index num_sink_tokens = 0;  ///< first tokens, which stay
-  Index window_left;          ///< tokens before the next one that stay
+  Index window_left = -1;     ///< required: tokens before the next one that stay
 
   /// Tokens that a cache must have room for if no append is longer than `longest_append`.
   constexpr Index capacity(Index longest_append) const noexcept {
-    const auto pages = [](Index tokens) { return (tokens + page_size - 1) / page_size; };
-    return (pages(num_sink_tokens) + pages(window_left + longest_append) + 2) * page_size;
+    return (page_count(num_sink_tokens) + page_count(window_left + longest_append) + 2) * page_size;
   }
   void check(std::string_view where) const {
-    detail::require(num_sink_tokens >= 0 && window_left >= 0, where,
-                    "the window's num_sink_tokens and window_left must not be negative");
+    constexpr Index most = Index{1} << 40;  // what is reckoned from it then fits in an Index
+    detail::require(
+        0 <= num_sink_tokens && num_sink_tokens <= most && 0 <= window_left && window_left <= most,
+        where,
+        "the window's num_sink_tokens and window_left must be from 0 to 2^40, the latter is "
+        "required; to keep all tokens, leave the window out");
   }
 };
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "heed/cache/codec.hpp"
 #include "heed/cache/page.hpp"

@@ -85,6 +85,9 @@ constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape, const KvEl
          (element.key_bytes(shape.head_dim()) + element.row_bytes(shape.head_dim_v));
 }
 
+/// `tokens` rounded up to whole pages.
+constexpr Index round_up_to_pages(Index tokens) { return page_count(tokens) * page_size; }
+
 /// Layers of a model that cache alike. A model with windows on some of its layers is a list of two.
 struct KvLayers {
   Index num_layers = 1;
@@ -95,12 +98,13 @@ struct KvLayers {
   constexpr Index tokens_held(Index context) const {
     return window ? std::min(context, *window) : context;
   }
+  /// The same of a KvCache, which holds whole pages and, with a CacheWindow, one page behind the
+  /// first token that the last one sees.
+  constexpr Index tokens_in_pages(Index context) const {
+    const Index unseen = context - tokens_held(context);
+    return round_up_to_pages(context) - std::max<Index>(0, unseen / page_size - 1) * page_size;
+  }
 };
-
-/// `tokens` rounded up to whole pages.
-constexpr Index round_up_to_pages(Index tokens) {
-  return (tokens + page_size - 1) / page_size * page_size;
-}
 
 /// Bytes that the next token adds to a whole model while every window still has room.
 constexpr Index kv_bytes_per_token(std::span<const KvLayers> model) {
@@ -117,13 +121,13 @@ constexpr Index kv_bytes(std::span<const KvLayers> model, Index context) {
   return bytes;
 }
 
-/// The same in whole pages, as a cache holds it. A KvCache with a CacheWindow holds up to two pages
-/// more in each layer, and those of its sinks: CacheWindow::capacity(1).
+/// The same in whole pages, as a KvCache holds it after a token by itself, with no sinks: with a
+/// CacheWindow if the layers have a window, and then from a PagePool, as memory of its own is there
+/// for all of its capacity.
 constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context) {
   Index bytes = 0;
   for (const KvLayers& layers : model)
-    bytes +=
-        layers.num_layers * layers.bytes_per_token * round_up_to_pages(layers.tokens_held(context));
+    bytes += layers.num_layers * layers.bytes_per_token * layers.tokens_in_pages(context);
   return bytes;
 }
 

@@ -31,14 +31,15 @@ class KvFile;
 /// | KvCache(pool, capacity)           | pages of a PagePool, taken as the sequence grows        |
 /// | either, with a CacheWindow last   | the same; pages that it has passed are used again       |
 ///
-/// After that, nothing allocates but `fork`. Whatever throws leaves the cache as it was. Readers
-/// may share a cache; who changes it must be alone with it, though not with its pool. Copies are
-/// explicit: `fork`. A cache that was moved from has room for nothing.
+/// After that, nothing allocates but `fork` and `load`. Whatever throws leaves the cache as it was.
+/// Readers may share a cache; who changes it must be alone with it, though not with its pool.
+/// Copies are explicit: `fork`. A cache that was moved from has room for nothing.
 template <class Entry, class Stored = float>
 class KvCache {
   static_assert(StoredElement<Stored>,
                 "heed: the cache's elements must be one of those in heed/base/element.hpp: float, "
-                "double, heed::f16, heed::bf16, heed::int8, heed::int4, or what is made of them.");
+                "double, heed::f16, heed::bf16, heed::int8, heed::int4, Rotated of int8, int4 or "
+                "PerChannel<int8>, PerChannel<int8>, or Native of bf16, int8 or Rotated<int8>.");
   using Layout = detail::PageLayout<Entry, Stored>;
   static constexpr bool has_open_page = detail::Staging<Entry, Stored>::has_open_page;
 
@@ -58,7 +59,9 @@ class KvCache {
   explicit KvCache(const PagePool<Entry, Stored>& pool, Index capacity,
                    std::optional<CacheWindow> window = {})
       : KvCache(Layout(checked(pool.entry(), capacity, window)),
-                detail::PageTable(pool.store(), Placement::pooled, capacity, window)) {}
+                detail::PageTable(pool.store(), Placement::pooled, capacity, window)) {
+    if (pool.store() == nullptr) throw StateError("heed::KvCache: the pool was moved from");
+  }
 
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
@@ -99,7 +102,8 @@ class KvCache {
   /// Tokens that the window has let go, so that no query sees them.
   KeyRange dropped() const noexcept { return table_.dropped(); }
 
-  /// Forgets all tokens but the first `seqlen`: a rejected speculation.
+  /// Forgets all tokens but the first `seqlen`: a rejected speculation. With scales per channel a
+  /// page that was whole goes on as it was stored, unless the last append began in it.
   /// \throws ShapeError if there are not so many, or if a window has let go what these would see.
   void truncate(Index seqlen) {
     const Index before = this->seqlen();
@@ -145,8 +149,7 @@ class KvCache {
   /// Bytes of what says which pages these are: 4 a page of the capacity, and 8 more for memory of
   /// its own.
   std::size_t table_bytes() const noexcept { return table_.bytes(); }
-  /// Bytes a token takes by the formula: those of 2 num_kv_heads head_dim elements, or of
-  /// latent_dim + rope_dim, and of their scales. The same as kv_bytes_per_token.
+  /// Bytes a token takes by the formula, kv_bytes_per_token, scales included.
   std::size_t bytes_per_token() const noexcept {
     return static_cast<std::size_t>(layout_.token_bytes());
   }
@@ -226,12 +229,11 @@ class KvCache {
       : layout_(layout), table_(std::move(table)), staging_(layout.entry()) {}
   /// With memory of its own.
   KvCache(const Layout& layout, Index capacity, const std::optional<CacheWindow>& window)
-      : KvCache(layout, detail::PageTable(
-                            detail::make_store(layout, detail::PageTable::page_count(capacity)),
-                            Placement::own, capacity, window)) {}
+      : KvCache(layout, detail::PageTable(detail::make_store(layout, page_count(capacity)),
+                                          Placement::own, capacity, window)) {}
 
-  static const Entry& checked(const Entry& entry, Index capacity,
-                              const std::optional<CacheWindow>& window) {
+  static Entry checked(const Entry& entry, Index capacity,
+                       const std::optional<CacheWindow>& window) {
     entry.check("KvCache");
     detail::require(capacity >= 0, "KvCache", "capacity must not be negative");
     if (window) window->check("KvCache");
@@ -275,7 +277,10 @@ class KvCache {
   void read(std::string_view where, std::string_view name, Index kv_head, RowsView<T> out,
             Index width, [[maybe_unused]] Index rotated, const At& at) const {
     detail::require_shape(where, name, {out.rows, out.cols}, {seqlen(), width});
-    detail::require(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head is out of range");
+    detail::require(0 <= kv_head && kv_head < num_kv_heads(), where, [&] {
+      return "there is no kv_head " + std::to_string(kv_head) + " of " +
+             std::to_string(num_kv_heads());
+    });
     const auto [dropped_begin, dropped_end] = dropped();
     for (Index token = 0; token < seqlen(); ++token) {
       if (dropped_begin <= token && token < dropped_end) {

@@ -3,6 +3,7 @@
 /// What a cache holds per token: full keys and values, or a latent. Layer 4, public.
 #pragma once
 
+#include <algorithm>
 #include <string_view>
 
 #include "heed/base/error.hpp"
@@ -10,6 +11,11 @@
 #include "heed/cache/page.hpp"
 
 namespace heed {
+
+namespace detail {
+/// So that the bytes of a page fit in an Index.
+inline constexpr Index most_entry_size = Index{1} << 24;
+}  // namespace detail
 
 /// Keys and values of every key/value head: MHA, GQA and MQA. 2 num_kv_heads head_dim elements a
 /// token.
@@ -36,6 +42,8 @@ struct FullKv {
          HeadDimV == dynamic ? head_dim_v : HeadDimV});
     detail::require(num_kv_heads > 0 && head_dim > 0 && head_dim_v > 0, where,
                     "the entry's sizes must be positive; those left dynamic are given at run time");
+    detail::require(std::max({num_kv_heads, head_dim, head_dim_v}) <= detail::most_entry_size,
+                    where, "the entry's sizes must not be above 2^24");
   }
 };
 
@@ -60,6 +68,8 @@ struct LatentKv {
     detail::require(latent_dim > 0 && rope_dim >= 0, where,
                     "latent_dim must be positive and rope_dim not negative; those left dynamic are "
                     "given at run time");
+    detail::require(std::max(latent_dim, rope_dim) <= detail::most_entry_size, where,
+                    "the entry's sizes must not be above 2^24");
   }
 };
 

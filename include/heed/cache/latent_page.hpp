@@ -3,6 +3,8 @@
 /// Where latents lie in a page, and how they get there. Layer 4, detail.
 #pragma once
 
+#include <type_traits>
+
 #include "heed/cache/codec.hpp"
 #include "heed/cache/page.hpp"
 #include "heed/cache/page_parts.hpp"

@@ -74,8 +74,10 @@ concept HasPlaces = requires(const S& source, Index page) {
 /// Likewise: the page that is still being filled, kept in the compute type.
 template <class S>
 concept HasOpenPage = requires(const S& source, Index kv_head) {
-  { source.open_page_index() } -> std::same_as<Index>;
-  { source.open_page(kv_head) } -> std::same_as<PageView<ComputeType<typename S::Element>>>;
+  { source.open_page_index() } noexcept -> std::same_as<Index>;
+  {
+    source.open_page(kv_head)
+  } noexcept -> std::same_as<PageView<ComputeType<typename S::Element>>>;
 };
 
 /// Likewise: where what a page is unpacked from begins, which is then fetched ahead of time.
@@ -84,13 +86,15 @@ concept HasPackedPages = requires(const S& source, Index kv_head, Index page) {
   { source.packed_page(kv_head, page) } noexcept -> std::same_as<const typename S::Element*>;
 };
 
-/// Likewise: what a source's keys and values were multiplied by. `none` if it does not say.
+/// Likewise, as `static constexpr RowRotation row_rotation`: what a source's keys and values were
+/// multiplied by. `none` if it does not say.
 enum class RowRotation {
   none,
   walsh_hadamard,  ///< keys of a transposed page and values each as a row, of a latent the latent
 };
 
-/// Likewise: what the kernel multiplies a source's elements in. `widened` if it does not say.
+/// Likewise, as `static constexpr Products products`: what the kernel multiplies a source's
+/// elements in. `widened` if it does not say.
 enum class Products {
   widened,  ///< float, or double
   native,   ///< the element itself, for which queries and probabilities are rounded: bf16, or int8
@@ -120,6 +124,32 @@ concept IsRotated = requires { requires S::row_rotation == RowRotation::walsh_ha
 
 template <class S>
 concept IsNative = requires { requires S::products == Products::native; };
+
+/// Refuses a source with a member that is named like one of the above and is none, as a `dropped`
+/// that may throw: it would be taken for one that has no such member.
+template <class S>
+constexpr void check_optional_members() {
+  static_assert(
+      HasDroppedKeys<S> || !requires { &S::dropped; },
+      "heed: a source's dropped must be `KeyRange dropped() const noexcept`.");
+  static_assert(
+      HasPlaces<S> || !requires { &S::place; },
+      "heed: a source's place must be `const void* place(Index page) const noexcept`.");
+  static_assert(
+      HasOpenPage<S> || !requires { &S::open_page_index; },
+      "heed: a source's open page must be `Index open_page_index() const noexcept` and "
+      "`PageView<ComputeType<Element>> open_page(Index kv_head) const noexcept`.");
+  static_assert(
+      HasPackedPages<S> || !requires { &S::packed_page; },
+      "heed: a source's packed_page must be `const Element* packed_page(Index kv_head, "
+      "Index page) const noexcept`.");
+  if constexpr (requires { S::row_rotation; })
+    static_assert(std::same_as<decltype(S::row_rotation), const RowRotation>,
+                  "heed: a source's row_rotation must be a `static constexpr RowRotation`.");
+  if constexpr (requires { S::products; })
+    static_assert(std::same_as<decltype(S::products), const Products>,
+                  "heed: a source's products must be a `static constexpr Products`.");
+}
 
 /// Whether keys come in two pieces, the latent and the rotated part.
 template <class S>

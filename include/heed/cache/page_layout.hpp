@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <type_traits>
 
 #include "heed/cache/full_page.hpp"
 #include "heed/cache/kv_entry.hpp"

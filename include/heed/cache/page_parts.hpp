@@ -16,8 +16,7 @@ class PageParts {
   /// The offset of an array of so many bytes.
   constexpr Index take(Index bytes) noexcept {
     const Index begin = end_;
-    constexpr auto line = static_cast<Index>(memory_alignment);
-    end_ += (bytes + line - 1) / line * line;
+    end_ += static_cast<Index>(aligned_bytes(static_cast<std::size_t>(bytes)));
     return begin;
   }
   /// Bytes taken so far.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <mutex>
 #include <span>
 #include <string>
@@ -28,9 +29,11 @@ using PageId = std::int32_t;
 /// (docs/decisions.md).
 class PageStore {
  public:
+  /// \throws CapacityError for more pages than a PageId tells apart, or bytes than an Index counts.
   PageStore(Index num_pages, Index num_heads, Index head_bytes)
-      : memory_(make_aligned<std::byte>(num_pages * num_heads * head_bytes)), num_heads_(num_heads),
-        head_bytes_(head_bytes), holders_(static_cast<std::size_t>(num_pages), 0) {
+      : memory_(make_aligned<std::byte>(bytes_of(num_pages, num_heads * head_bytes))),
+        num_heads_(num_heads), head_bytes_(head_bytes),
+        holders_(static_cast<std::size_t>(num_pages), 0) {
     free_.reserve(holders_.size());
   }
   PageStore(const PageStore&) = delete;
@@ -85,6 +88,13 @@ class PageStore {
   }
 
  private:
+  static Index bytes_of(Index num_pages, Index page_bytes) {
+    if (num_pages > std::numeric_limits<PageId>::max() ||
+        num_pages > std::numeric_limits<Index>::max() / page_bytes)
+      throw CapacityError("heed: " + std::to_string(num_pages) + " pages of " +
+                          std::to_string(page_bytes) + " bytes are more than a cache can have");
+    return num_pages * page_bytes;
+  }
   std::int32_t& holders_of(PageId page) { return holders_[static_cast<std::size_t>(page)]; }
   void drop_holder(std::span<const PageId> pages) noexcept {
     for (const PageId page : pages)

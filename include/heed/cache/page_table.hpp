@@ -3,8 +3,11 @@
 /// The pages of one sequence, in its order. Layer 4, detail.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,9 +49,6 @@ class PageTable {
     if (store_ != nullptr) store_->give_back(pages_);
   }
 
-  static constexpr Index page_count(Index tokens) noexcept {
-    return TableState::page_count(tokens);
-  }
   Index seqlen() const noexcept { return seqlen_; }
   Index capacity() const noexcept { return capacity_; }
   const std::optional<CacheWindow>& window() const noexcept { return window_; }
@@ -87,10 +87,13 @@ class PageTable {
 
   /// Throws CapacityError unless `count` more tokens fit.
   void require_room(Index count) const {
-    const Index pages =
-        window_ ? held_pages() - behind_window() + page_count(seqlen_ + count) - page_count(seqlen_)
-                : 0;
-    if (window_ ? pages <= page_count(capacity_) : seqlen_ + count <= capacity_) return;
+    // Of a count that is no length, a sum would be none.
+    const bool is_length = count <= std::numeric_limits<Index>::max() - seqlen_;
+    const Index pages = window_ && is_length ? held_pages() - behind_window() +
+                                                   page_count(seqlen_ + count) - page_count(seqlen_)
+                                             : 0;
+    if (is_length && (window_ ? pages <= page_count(capacity_) : seqlen_ + count <= capacity_))
+      return;
     throw CapacityError("heed::KvCache: " + std::to_string(seqlen_) + " tokens are cached and " +
                         std::to_string(count) + " more were given, but the capacity is " +
                         std::to_string(capacity_) +
@@ -143,6 +146,7 @@ class PageTable {
     });
     if (seqlen == seqlen_) return;
     if (seqlen == 0) return clear();
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): only a window lets pages go
     require(released_ == 0 || seqlen - 1 - window_->window_left >= first_behind_gap(),
             "KvCache::truncate", [&] {
               return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) +
@@ -193,10 +197,7 @@ class PageTable {
               return "tokens from " + std::to_string(source.dropped_.begin) +
                      " on were let go by the source's window";
             });
-    if (window_ ? page_count(seqlen) > page_count(capacity_) : seqlen > capacity_)
-      throw CapacityError("heed::KvCache::assign_prefix: " + std::to_string(seqlen) +
-                          " tokens are to be shared, but the capacity is " +
-                          std::to_string(capacity_));
+    require_fits(where, {.seqlen = seqlen});
     const std::span<const PageId> prefix =
         std::span(source.pages_).first(static_cast<std::size_t>(page_count(seqlen)));
     store_->share(prefix);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <span>
+#include <type_traits>
 
 #include "heed/base/aligned_array.hpp"
 #include "heed/cache/page_layout.hpp"

@@ -15,9 +15,6 @@ struct TableState {
   Index dropped_tokens = 0;  ///< behind the sinks
   Index released_pages = 0;  ///< behind the sinks' pages
 
-  static constexpr Index page_count(Index tokens) noexcept {
-    return (tokens + page_size - 1) / page_size;
-  }
   Index held_pages() const noexcept { return page_count(seqlen) - released_pages; }
 
   /// Whether calls can have brought a table with this window here. \pre  numbers in 0 .. 10^15

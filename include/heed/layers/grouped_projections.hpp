@@ -3,7 +3,10 @@
 /// The weights of grouped-query attention and what they make of an input. Layer 6, public.
 #pragma once
 
+#include <cmath>
 #include <optional>
+#include <span>
+#include <string>
 
 #include "heed/base/shape.hpp"
 #include "heed/layers/forward.hpp"
@@ -113,9 +116,9 @@ class GroupedProjections {
   }
 
  protected:
-  /// Scratch elements of a pass, per row.
-  Index all_widths() const noexcept {
-    return query_width() + key_width() + value_width() + heads_width();
+  /// Scratch elements of a pass.
+  Index elements(Index seqlen_q, Index seqlen_kv) const noexcept {
+    return seqlen_q * (query_width() + heads_width()) + seqlen_kv * (key_width() + value_width());
   }
   struct Scratch {
     RowsView<T> query, key, value, heads;

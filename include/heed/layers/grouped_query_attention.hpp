@@ -3,6 +3,7 @@
 /// Grouped-query attention as a layer, and with it MHA and MQA. Layer 6, public.
 #pragma once
 
+#include <optional>
 #include <ranges>
 #include <span>
 #include <string_view>
@@ -35,8 +36,9 @@ namespace heed {
 /// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten.
 /// A pass that throws ShapeError or CapacityError leaves cache and out as they were. If a number
 /// cannot be stored, or a pool or an executor fails on the way, it takes its tokens back; a cache
-/// with a window may then hide tokens that only earlier queries saw. Passes on different caches may
-/// run at the same time. Scratch is kept from pass to pass.
+/// with a window may then hide tokens that only earlier queries saw, and one with scales per
+/// channel goes on as KvCache::truncate says. Passes on different caches may run at the same time.
+/// Scratch is kept from pass to pass.
 ///
 /// Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762, sections
 /// 3.2.2 and 3.2.3; Shazeer 2019, arXiv:1911.02150.
@@ -79,7 +81,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                ForwardOptions options = {}) const {
     options.memory_positions = options.positions;
-    forward_cross(x, x, x, mask, score, out, options);
+    forward_between("GroupedQueryAttention::forward", x, x, x, mask, score, out, options);
   }
   template <class Mask>
   void forward(RowsView<const T> x, const Mask& mask, RowsView<T> out,
@@ -109,18 +111,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   void forward_cross(RowsView<const T> x, RowsView<const T> key_input,
                      RowsView<const T> value_input, const Mask& mask, const Score& score,
                      RowsView<T> out, const ForwardOptions& options = {}) const {
-    detail::require_scaled<Score>();
-    detail::check_in_and_out<T>("GroupedQueryAttention::forward_cross", x, out, shape_.model_dim);
-    const Index n = x.rows, m = key_input.rows;
-    detail::Matrices<T> scratch(workspace_, std::max(n, m) * this->all_widths());
-    const auto [query, key, value, heads] = this->take(scratch, n, m);
-    this->project_query(x, query, RowPositions{options.positions}, options.executor);
-    this->project_key_value(key_input, value_input, key, value,
-                            RowPositions{options.memory_positions}, options.executor);
-    attend(split_heads(query, shape_.num_heads), split_heads(key, shape_.num_kv_heads),
-           split_heads(value, shape_.num_kv_heads), mask, score,
-           split_heads(heads, shape_.num_heads), attend_options(options));
-    weights_.out.apply(heads, out, options.executor);
+    forward_between("GroupedQueryAttention::forward_cross", x, key_input, value_input, mask, score,
+                    out, options);
   }
   template <class Mask>
   void forward_cross(RowsView<const T> x, RowsView<const T> key_input,
@@ -137,7 +129,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     detail::require_scaled<Score>();
     check_cache(where, memory);
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
-    detail::Matrices<T> scratch(workspace_, x.rows * this->all_widths());
+    detail::Matrices<T> scratch(workspace_, this->elements(x.rows, 0));
     const RowsView<T> query = scratch.take(x.rows, this->query_width());
     const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
     this->project_query(x, query, RowPositions{options.positions}, options.executor);
@@ -158,7 +150,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                      const ForwardOptions& options = {}) const {
     check_cache("GroupedQueryAttention::append_memory", memory);
     memory.require_room(key_input.rows);
-    detail::Matrices<T> scratch(workspace_, key_input.rows * this->all_widths());
+    detail::Matrices<T> scratch(workspace_, this->elements(0, key_input.rows));
     const RowsView<T> key = scratch.take(key_input.rows, this->key_width());
     const RowsView<T> value = scratch.take(key_input.rows, this->value_width());
     this->project_key_value(key_input, value_input, key, value,
@@ -168,6 +160,25 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   }
 
  private:
+  /// \param where  the public function that was called
+  template <class Mask, class Score>
+  void forward_between(std::string_view where, RowsView<const T> x, RowsView<const T> key_input,
+                       RowsView<const T> value_input, const Mask& mask, const Score& score,
+                       RowsView<T> out, const ForwardOptions& options) const {
+    detail::require_scaled<Score>();
+    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    const Index n = x.rows, m = key_input.rows;
+    detail::Matrices<T> scratch(workspace_, this->elements(n, m));
+    const auto [query, key, value, heads] = this->take(scratch, n, m);
+    this->project_query(x, query, RowPositions{options.positions}, options.executor);
+    this->project_key_value(key_input, value_input, key, value,
+                            RowPositions{options.memory_positions}, options.executor);
+    attend(split_heads(query, shape_.num_heads), split_heads(key, shape_.num_kv_heads),
+           split_heads(value, shape_.num_kv_heads), mask, score,
+           split_heads(heads, shape_.num_heads), attend_options(options));
+    weights_.out.apply(heads, out, options.executor);
+  }
+
   static GroupedShape matching(const GroupedShape& given) {
     using detail::fixed_or;
     detail::require_shape(
@@ -197,7 +208,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                                            [&](const Cache& cache) { check_cache(where, cache); });
     detail::require_rows<T>(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
-    detail::Matrices<T> scratch(workspace_, rows * this->all_widths());
+    detail::Matrices<T> scratch(workspace_, this->elements(rows, rows));
     const auto [query, key, value, heads] = this->take(scratch, rows, rows);
     this->project_query(x, query, positions, options.executor);
     this->project_key_value(x, x, key, value, positions, options.executor);
@@ -238,7 +249,7 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
   cache.require_room(x.rows);
   detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};
-  detail::Matrices<T> scratch(workspace_, x.rows * this->all_widths());
+  detail::Matrices<T> scratch(workspace_, this->elements(x.rows, x.rows));
   const auto [query, key, value, heads] = this->take(scratch, x.rows, x.rows);
   this->project_query(x, query, positions, options.executor);
   this->project_key_value(x, x, key, value, positions, options.executor);

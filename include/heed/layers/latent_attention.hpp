@@ -3,6 +3,7 @@
 /// Attention over a latent cache, in its two forms. Layer 6, public.
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "heed/attention/attend.hpp"

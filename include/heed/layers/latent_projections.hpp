@@ -3,6 +3,7 @@
 /// The weights of multi-head latent attention and what they make of an input. Layer 6, public.
 #pragma once
 
+#include <cmath>
 #include <optional>
 #include <variant>
 

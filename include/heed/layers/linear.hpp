@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "heed/base/executor.hpp"
 #include "heed/base/views.hpp"
@@ -38,7 +40,10 @@ struct Linear {
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
   /// Eigen does the product. Outputs are cut into tasks by their number alone; the sum over `in`
   /// may be rounded differently for another seqlen, since Eigen then takes another kernel.
+  /// \throws ShapeError before anything is written.
   void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
+    detail::require_shape("Linear::apply", "x [seqlen, in]", {x.rows, x.cols}, {x.rows, in()});
+    detail::require_shape("Linear::apply", "y [seqlen, out]", {y.rows, y.cols}, {x.rows, out()});
     if (projection != nullptr) {
       projection->apply(x, y, executor);
       return add_bias(y, 0);

@@ -3,6 +3,7 @@
 /// Multi-head latent attention (MLA, also MHLA) as a layer. Layer 6, public.
 #pragma once
 
+#include <optional>
 #include <ranges>
 #include <span>
 #include <string_view>

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <span>
+#include <string_view>
 
 #include "heed/base/views.hpp"
 
@@ -25,25 +26,23 @@ struct RmsNorm {
   RmsNormGain gain = RmsNormGain::weight;
 
   /// \param heads  [any, any, dim]: rows, normed in place
+  /// \throws ShapeError before anything is written.
   void apply(HeadsView<T> heads) const {
-    for (Index head = 0; head < heads.num_heads; ++head) apply_rows(heads.head(head));
+    check("RmsNorm::apply", "weight [dim]", heads.cols);
+    using Row = Eigen::Array<T, 1, Eigen::Dynamic>;
+    const Eigen::Map<const Row> factor(weight.data(), heads.cols);
+    const T offset = gain == RmsNormGain::one_plus_weight ? T{1} : T{0};
+    for (Index head = 0; head < heads.num_heads; ++head)
+      for (Index r = 0; r < heads.rows; ++r) {
+        Eigen::Map<Row> row(heads.row(head, r), heads.cols);
+        const T mean_square = row.square().mean();
+        row *= (factor + offset) / std::sqrt(mean_square + epsilon);
+      }
   }
 
   /// Throws ShapeError unless the weight is [dim].
   void check(std::string_view where, std::string_view name, Index dim) const {
     detail::require_shape(where, name, {std::ssize(weight)}, {dim});
-  }
-
- private:
-  void apply_rows(RowsView<T> rows) const {
-    using Row = Eigen::Array<T, 1, Eigen::Dynamic>;
-    const Eigen::Map<const Row> factor(weight.data(), std::ssize(weight));
-    const T offset = gain == RmsNormGain::one_plus_weight ? T{1} : T{0};
-    for (Index r = 0; r < rows.rows; ++r) {
-      Eigen::Map<Row> row(rows.row(r), rows.cols);
-      const T mean_square = row.square().mean();
-      row *= (factor + offset) / std::sqrt(mean_square + epsilon);
-    }
   }
 };
 

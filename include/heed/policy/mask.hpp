@@ -50,6 +50,11 @@ struct MaskExtent {
   constexpr Index query_position(Index q_row) const noexcept {
     return seqlen_kv - seqlen_q + q_row;
   }
+  /// A distance from a query, cut to what lies between any two tokens: sums with it do not
+  /// overflow.
+  constexpr Index within(Index distance) const noexcept {
+    return std::min(distance, seqlen_q + seqlen_kv);
+  }
 };
 
 /// The simple form of a mask: the keys a row sees are contiguous, and the same for all heads. The
@@ -130,7 +135,7 @@ struct SlidingWindowMask {
 
   KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept {
     const Index position = extent.query_position(q_row);
-    return {position - window_left, position + window_right + 1};
+    return {position - extent.within(window_left), position + extent.within(window_right) + 1};
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
     detail::require(
@@ -158,7 +163,7 @@ struct SinkWindowMask {
                      const MaskExtent& extent) const noexcept {
     const Index position = extent.query_position(q_row);
     return detail::range_bits({0, num_sink_tokens}, page_begin) |
-           detail::range_bits({position - window_left, position + 1}, page_begin);
+           detail::range_bits({position - extent.within(window_left), position + 1}, page_begin);
   }
   bool varies_by_head() const noexcept { return false; }
   void check(std::string_view where, Index, const MaskExtent&) const {
@@ -175,10 +180,13 @@ struct SinkWindowMask {
 ///     1 1 1 1
 /// Source: Raffel et al. 2020 (T5), arXiv:1910.10683, section 3.2.1.
 struct PrefixMask {
-  Index prefix_len;  ///< keys that all queries see
+  Index prefix_len = -1;  ///< required: keys that all queries see
 
   KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept {
     return {0, std::max(prefix_len, extent.query_position(q_row) + 1)};
+  }
+  void check(std::string_view where, Index, const MaskExtent&) const {
+    detail::require(prefix_len >= 0, where, "PrefixMask::prefix_len is required, and not negative");
   }
 };
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 #include "heed/base/views.hpp"
 #include "heed/policy/mask.hpp"

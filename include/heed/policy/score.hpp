@@ -18,9 +18,12 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <limits>
 #include <span>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "heed/base/views.hpp"
@@ -50,6 +53,10 @@ concept ScorePolicy =
 /// score * factor. With factor = 1/sqrt(head_dim) the scores of unit-normal queries and keys have
 /// unit variance; unscaled, their standard deviation is sqrt(head_dim) and the softmax goes to
 /// one-hot.
+///
+/// Where it comes first, and products are not native, the kernel multiplies the queries by it:
+/// query times factor must be within float's normal range, as with a factor of 1 or less no query
+/// leaves it above.
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1 and footnote 4.
 struct Scale {
   double factor;
@@ -72,8 +79,9 @@ struct Softcap {
     return simd::mul(bounded, simd::broadcast(static_cast<T>(cap)));
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
-    detail::require(cap > 0, where,
-                    "Softcap::cap must be positive; leave the policy out to have none");
+    using Range = std::numeric_limits<float>;  // of double, too: no model's cap is beyond
+    detail::require(Range::min() <= cap && cap <= Range::max(), where,
+                    "Softcap::cap must be positive and a float; leave the policy out to have none");
   }
 };
 
@@ -82,7 +90,7 @@ struct Softcap {
 /// \tparam T  the compute type
 template <class T>
 struct Alibi {
-  std::span<const T> slopes;  ///< [num_heads], positive; see alibi_slopes
+  std::span<const T> slopes;  ///< [num_heads], positive, as alibi_slopes gives; must outlive it
 
   template <class U>
   simd::Packet<U> apply(const simd::Packet<U>& score, const ScoreSite& site) const {
@@ -114,12 +122,12 @@ std::vector<T> alibi_slopes(Index num_heads) {
   return slopes;
 }
 
-/// score + bias. An entry of -inf hides the key, but for a NaN among its values, which only a mask
-/// keeps from the row.
+/// score + bias. An entry of -inf hides the key, but a NaN among its values may reach the row: only
+/// a mask keeps it from it for certain.
 /// \tparam T  the compute type
 template <class T>
 struct Bias {
-  HeadsView<const T> bias;  ///< [1 or num_heads, seqlen_q, seqlen_kv]
+  HeadsView<const T> bias;  ///< [1 or num_heads, seqlen_q, seqlen_kv]; must outlive it
 
   template <class U>
   simd::Packet<U> apply(const simd::Packet<U>& score, const ScoreSite& site) const {
@@ -177,13 +185,31 @@ struct ScoreChain {
   }
 };
 
-/// chain(Scale{softmax_scale}, Softcap{50}): scaled, then capped.
-template <class... Scores>
-ScoreChain<Scores...> chain(const Scores&... scores) {
-  return {{scores...}};
-}
-
 namespace detail {
+
+/// What is left of a Scale without its factor.
+struct Unchanged {
+  template <class T>
+  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite&) const {
+    return score;
+  }
+  void check(std::string_view, Index, const MaskExtent&) const {}
+};
+
+/// The factor that a policy begins with, and what the policy does after it.
+template <class S>
+std::pair<double, const S&> split_scale(const S& score) {
+  return {1, score};
+}
+inline std::pair<double, Unchanged> split_scale(const Scale& scale) { return {scale.factor, {}}; }
+template <class... Rest>
+std::pair<double, ScoreChain<const Rest&...>> split_scale(const ScoreChain<Scale, Rest...>& chain) {
+  return std::apply(
+      [](const Scale& scale, const Rest&... rest) {
+        return std::pair(scale.factor, ScoreChain<const Rest&...>{{rest...}});
+      },
+      chain.scores);
+}
 
 /// Whether a policy has no scale in it, by its type.
 template <class S>
@@ -209,4 +235,12 @@ auto as_score_policy(const S& score) {
 }
 
 }  // namespace detail
+
+/// chain(softmax_scale, Softcap{50}): scaled, then capped. A number means Scale here, too.
+template <class... Scores>
+auto chain(const Scores&... scores) {
+  return ScoreChain<decltype(detail::as_score_policy(scores))...>{
+      {detail::as_score_policy(scores)...}};
+}
+
 }  // namespace heed

@@ -33,7 +33,7 @@ struct CosSin {
   const T* sine;
 };
 
-/// The float cos and sin of the positions 0 .. num_positions, bit for bit as `cos_sin` gives them.
+/// The float cos and sin of positions below num_positions, bit for bit as `cos_sin` gives them.
 class CosSinTable {
  public:
   CosSinTable(const RopeFrequencies& frequencies, Index num_positions)

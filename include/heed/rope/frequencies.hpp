@@ -22,11 +22,11 @@ struct RopeFrequencies {
 namespace detail {
 
 inline void require_rope_dim(Index rope_dim) {
-  if (rope_dim <= 0 || rope_dim % 2 != 0)
-    require(false, "RopeFrequencies",
-            "rope_dim is " + std::to_string(rope_dim) +
-                ", expected a positive even number: RoPE rotates pairs of columns. Leave an odd "
-                "column unrotated: it belongs to nope_dim");
+  require(rope_dim > 0 && rope_dim % 2 == 0, "RopeFrequencies", [&] {
+    return "rope_dim is " + std::to_string(rope_dim) +
+           ", expected a positive even number: RoPE rotates pairs of columns. Leave an odd column "
+           "unrotated: it belongs to nope_dim";
+  });
 }
 
 /// theta^(-2 pair / rope_dim)

@@ -103,8 +103,8 @@ struct DepthStep<float, SplitCode> {
   }
 
   /// Keeps `count` numbers as factors in the places [begin, end) of a row, zeros behind them; both
-  /// are multiples of the vector width. None differs from its factor by more than half a unit,
-  /// which is a 32639th of the largest. If that is below 1e-34, all are 0.
+  /// are multiples of the vector width. None differs from its factor by more than half a unit, a
+  /// 65278th of the largest. If that is below 1e-34, all are 0.
   static CodeRow encode(const float* from, Index count, SplitCode* row, Index begin, Index end) {
     constexpr Index n = lanes<float>;
     constexpr float most = 127 * 256 + 127;

@@ -3,6 +3,8 @@
 /// Scores against row-major keys: dot products in register tiles. Layer 1, detail.
 #pragma once
 
+#include <algorithm>
+
 #include "heed/simd/product.hpp"
 
 namespace heed::simd {

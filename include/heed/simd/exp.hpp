@@ -3,6 +3,7 @@
 /// The vectorised exponential of the softmax. Layer 1, detail.
 #pragma once
 
+#include <cmath>
 #include <type_traits>
 
 #include "heed/simd/packet.hpp"

@@ -146,4 +146,13 @@ inline void round_factors(const float* from, Index count, RoundedFactor* to) {
   for (; i < count; ++i) to[i] = static_cast<RoundedFactor>(static_cast<bf16>(from[i]));
 }
 
+/// to[i] = scale * from[i].
+template <class T>
+void copy_scaled(const T* from, Index count, T scale, T* to) {
+  constexpr Index n = lanes<T>;
+  Index i = 0;
+  for (; i + n <= count; i += n) store(to + i, mul(load(from + i), broadcast(scale)));
+  for (; i < count; ++i) to[i] = scale * from[i];
+}
+
 }  // namespace heed::simd

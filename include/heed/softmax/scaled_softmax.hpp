@@ -3,7 +3,9 @@
 /// THE scaled-softmax core: one row's scores of one page become probabilities. Layer 3, detail.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "heed/policy/score.hpp"
@@ -39,8 +41,8 @@ void hide(T* scores, std::uint64_t visible) {
 ///
 /// First part: scores pass the score policy and the mask, and the row's maximum may grow.
 ///
-/// \param scores   [page_size], query . key on entry, what the softmax is of on exit. Only
-///                 `vectors` are read and written.
+/// \param scores   [page_size], scaled query . key on entry, what the softmax is of on exit. Only
+///                 `vectors` are read, and written but for -inf outside of them.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
 /// \returns the logarithm of the factor for what was summed before this page
@@ -60,7 +62,7 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
     }
 #pragma GCC unroll 4
     for (int i = 0; i < Count; ++i) {
-      simd::store(scores + (v + i) * n, score[i]);
+      if constexpr (!std::same_as<Score, Unchanged>) simd::store(scores + (v + i) * n, score[i]);
       page_max = simd::max(page_max, score[i]);
     }
   };
