@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -15,6 +14,7 @@
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "heed/instances/extern_narrow.hpp"
+#include "shared/attend_exactly.hpp"
 
 namespace heed::bench::batch {
 
@@ -117,7 +117,57 @@ class FilledCase {
   /// What the last run of each way gave.
   const std::vector<float>& out(std::size_t way) const { return outs_[way]; }
 
+  /// How far calls one by one are from float64 on what the caches hold, in largest elements of a
+  /// row: of some sequences, heads and tokens.
+  double largest_error() const {
+    double largest = 0;
+    Index first_row = 0;
+    for (std::size_t i = 0; i < copies_.size(); ++i) {
+      const auto [seqlen_q, seqlen_kv] = case_.lengths[i];
+      if (i % 8 == 0 || i + 1 == copies_.size())
+        for (const Index head : {Index{0}, case_.num_heads / 3, case_.num_heads - 1}) {
+          const auto [key, value] = held(copies_[i], head / (case_.num_heads / case_.num_kv_heads));
+          for (const Index q_row : {Index{0}, seqlen_q - 1}) {
+            const Index seen = seqlen_kv - seqlen_q + q_row + 1;
+            const auto expected =
+                attend_exactly(part(queries_, first_row + q_row, head, case_.head_dim),
+                               key.topRows(seen), value.topRows(seen), scale());
+            const auto found = part(outs_[0], first_row + q_row, head, case_.head_dim_v);
+            const double error =
+                (found - expected).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>();
+            if (std::isnan(error)) return error;
+            largest = std::max(largest, error / expected.cwiseAbs().maxCoeff());
+          }
+        }
+      first_row += seqlen_q;
+    }
+    return largest;
+  }
+
  private:
+  using Rows = heed::detail::EigenRows<float>;
+  struct Held {
+    Eigen::MatrixXd key, value;
+  };
+  static Held held(const Cache& cache, Index kv_head) {
+    Rows key(cache.seqlen(), cache.head_dim()), value(cache.seqlen(), cache.head_dim_v());
+    if constexpr (Entry::key_layout == KeyLayout::row_major) {
+      const Index rope_dim = cache.head_dim() - cache.head_dim_v();
+      cache.read_latent(key.leftCols(cache.head_dim_v()), key.rightCols(rope_dim));
+      value = key.leftCols(cache.head_dim_v());
+    } else {
+      cache.read_key(kv_head, key);
+      cache.read_value(kv_head, value);
+    }
+    return {key.cast<double>(), value.cast<double>()};
+  }
+  /// A head of a row of [rows, num_heads * width].
+  Eigen::RowVectorXd part(const std::vector<float>& rows, Index row, Index head,
+                          Index width) const {
+    return Eigen::Map<const Eigen::RowVectorXf>(
+               rows.data() + (row * case_.num_heads + head) * width, width)
+        .template cast<double>();
+  }
   /// Tokens that caches are filled from.
   static constexpr Index num_tokens = 4096;
 

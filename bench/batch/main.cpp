@@ -11,7 +11,9 @@
 #include <stdexcept>
 
 #include "batch/batch_case.hpp"
-#include "speed/threads.hpp"
+#include "shared/executor.hpp"
+#include "shared/quantities.hpp"
+#include "speed/figures.hpp"  // KvStorage
 
 namespace heed::bench::batch {
 namespace {
@@ -20,7 +22,7 @@ constexpr const char* help = R"(batch: tokens per second of ragged batches.
 
 Sequences of mixed lengths, decode steps and chunks of prompts, are served one by one and in one
 call; decode steps on a common prefix of 8k tokens, from copies of it and from shared pages. Results
-are compared bit for bit before anything is timed. Prints a table in Markdown.
+are compared bit for bit, and with float64, before anything is timed. Prints a table in Markdown.
 
   --filter=TEXT    cases whose name contains it
   --threads=N      1, and all of OpenMP's, unless said
@@ -30,9 +32,6 @@ are compared bit for bit before anything is timed. Prints a table in Markdown.
 The exit code is 0; 1 if a result is not what it must be; or 2 if an option cannot be understood.
 )";
 
-struct OptionError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 struct Options {
   std::string filter, report;
   std::set<Index> threads{1, AnyExecutor{}.concurrency()};
@@ -48,9 +47,8 @@ Options parse(std::span<char* const> arguments) {
       options.filter = value;
     else if (name == "--report")
       options.report = value;
-    else if (name == "--threads" && value.find_first_not_of("0123456789") == std::string::npos &&
-             value.size() < 4 && value != "0")
-      options.threads = {std::stol(value)};
+    else if (name == "--threads")
+      options.threads = {parse_threads(name, value)};
     else
       throw OptionError(argument + ": not understood; see --help");
   }
@@ -90,6 +88,8 @@ std::string row(const BatchCase& c, Entry entry, const char* element, Index num_
     if (filled.out(way) != filled.out(0))
       throw std::runtime_error(c.name + ", " + element + ": not the bits of calls one by one");
   }
+  if (const double error = filled.largest_error(); !(error <= KvStorage{}.tolerance))
+    throw std::runtime_error(c.name + ", " + element + ": wrong by " + std::to_string(error));
   const auto seconds = best_seconds(ways, num_threads);
   const auto tokens = static_cast<double>(c.tokens());
   char text[200];
@@ -137,6 +137,8 @@ void run(const Options& options) {
       print(row<float>(c, "f32", num_threads));
       print(row<bf16>(c, "bf16", num_threads));
     }
+  if (!options.report.empty() && !file.flush())
+    throw std::runtime_error(options.report + ": could not be written");
 }
 
 }  // namespace
@@ -153,7 +155,7 @@ int main(int argc, char** argv) {
       }
     run(parse(arguments));
     return 0;
-  } catch (const OptionError& error) {
+  } catch (const heed::bench::OptionError& error) {
     std::fprintf(stderr, "batch: %s\n", error.what());
     return 2;
   } catch (const std::exception& error) {

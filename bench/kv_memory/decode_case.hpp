@@ -33,6 +33,12 @@ struct MeasuredCase {
   friend bool operator==(const MeasuredCase&, const MeasuredCase&) = default;
 };
 
+/// How far decode's result is from a float64 reference.
+struct DecodeError {
+  double largest = 0;  ///< of all elements; NaN if one is
+  double allowed = 0;
+};
+
 /// A filled cache of one layer.
 class DecodeCase {
  public:
@@ -48,10 +54,7 @@ class DecodeCase {
   /// What the sequence takes of that: less if there are pages in the pool that it does not hold.
   virtual Index held_bytes() const = 0;
 
-  /// The largest difference between decode's result and a float64 reference.
-  virtual double largest_error() const = 0;
-  /// What largest_error may be.
-  virtual double tolerance() const = 0;
+  virtual DecodeError error() const = 0;
 };
 
 /// Fills a cache with random tokens. Null if no cache of such a shape stores the element.

@@ -34,7 +34,7 @@ bool all_right(const std::vector<MeasuredCase>& cases,
     if (!one || one->is_right()) continue;
     std::fprintf(
         stderr, "kv_memory: %s is wrong: error %g, at most %g; %td bytes allocated, %td reported\n",
-        case_name(cases[i]).c_str(), one->largest_error, one->tolerance, one->allocated_bytes,
+        case_name(cases[i]).c_str(), one->error.largest, one->error.allowed, one->allocated_bytes,
         one->reported_bytes);
     right = false;
   }

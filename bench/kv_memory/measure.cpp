@@ -10,6 +10,7 @@
 #include <benchmark/benchmark.h>
 
 #include "kv_memory/variants.hpp"
+#include "shared/executor.hpp"
 
 namespace heed::bench {
 namespace {
@@ -18,14 +19,6 @@ namespace {
 constexpr int repetitions = 5;
 /// Of a repetition: enough steps of the smallest caches to make the clock's own cost vanish.
 constexpr double least_seconds = 0.03;
-
-AnyExecutor make_executor(Index num_threads) {
-#ifdef _OPENMP
-  if (num_threads > 1) return OpenMpExecutor{.num_threads = num_threads};
-#endif
-  (void)num_threads;
-  return SerialExecutor{};
-}
 
 /// Google Benchmark calls a benchmark several times, to find out how many steps to time and for
 /// each repetition. Meanwhile the cache of the case at hand stays filled.
@@ -51,7 +44,7 @@ class Cases {
     state.counters["formula_bytes_per_token"] = static_cast<double>(formula);
     state.counters["allocated_bytes_per_token"] =
         static_cast<double>(result.allocated_bytes) / tokens;
-    state.counters["largest_error"] = result.largest_error;
+    state.counters["largest_error"] = result.error.largest;
     state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * formula *
                             cases_[index].tokens_seen());
   }
@@ -75,8 +68,7 @@ class Cases {
     results_[index] = Measurement{.allocated_bytes = filled_->allocated_bytes(),
                                   .reported_bytes = filled_->reported_bytes(),
                                   .held_bytes = filled_->held_bytes(),
-                                  .largest_error = filled_->largest_error(),
-                                  .tolerance = filled_->tolerance()};
+                                  .error = filled_->error()};
   }
 
   const std::vector<MeasuredCase>& cases_;

@@ -23,14 +23,13 @@ struct Measurement {
   Index allocated_bytes = 0;  ///< by the cache of one layer, counted at the allocator
   Index reported_bytes = 0;   ///< by the cache's own account
   Index held_bytes = 0;       ///< by the sequence: less where its pool has pages to spare
-  double largest_error = 0;   ///< against a float64 reference
-  double tolerance = 0;
+  DecodeError error{};
   double median_seconds = 0;  ///< of one decode step of one layer; 0 if it was not timed
   double best_seconds = 0;
 
   bool is_right() const {
     const Index objects = allocated_bytes - reported_bytes;
-    return largest_error <= tolerance &&  // false for a NaN
+    return error.largest <= error.allowed &&  // false for a NaN
            0 <= objects && objects <= most_object_bytes;
   }
 };

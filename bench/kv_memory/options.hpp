@@ -15,7 +15,7 @@
 
 #include "heed/base/executor.hpp"
 #include "kv_memory/element_types.hpp"
-#include "kv_memory/quantities.hpp"
+#include "shared/quantities.hpp"
 
 namespace heed::bench {
 

@@ -48,9 +48,9 @@ class PlacedCache {
   }
   PlacedCache(const Entry& entry, const std::optional<CacheWindow>& window, Placement placement,
               Index capacity)
-      : pool_(placement == Placement::pool ? std::optional(PagePool<Entry, Element>(
-                                                 (capacity + page_size - 1) / page_size, entry))
-                                           : std::nullopt),
+      : pool_(placement == Placement::pool
+                  ? std::optional(PagePool<Entry, Element>(page_count(capacity), entry))
+                  : std::nullopt),
         cache_(pool_ ? Cache(*pool_, capacity, window) : Cache(capacity, entry, window)) {}
 
   std::optional<PagePool<Entry, Element>> pool_;

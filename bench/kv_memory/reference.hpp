@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
 #include <vector>
 
 #include "heed/base/executor.hpp"
@@ -35,6 +35,7 @@ class Matrix {
  public:
   Matrix(Index rows, Index cols)
       : elements_(static_cast<std::size_t>(rows * cols)), view(elements_.data(), rows, cols) {}
+  Matrix(const Matrix&) = delete;  // it would look at the other one's elements
 
  private:
   std::vector<double> elements_;
@@ -63,10 +64,12 @@ void for_each_page(const DecodeSizes& sizes, const Rows& rows_of, Stream stream,
   }
 }
 
-/// Heads head .. head + count of one key/value head. \param out  [count, head_dim_v]
+/// Heads head .. head + count of one key/value head.
+/// \param out       [count, head_dim_v]
+/// \param prob_norm [count]: the length of each head's vector of probabilities
 template <class Rows>
 void reference_heads(const DecodeSizes& sizes, const Rows& rows_of, Index head, Index count,
-                     RowsView<double> out) {
+                     RowsView<double> out, double* prob_norm) {
   const Index seen = sizes.tokens - sizes.first_token;
   const Matrix query(count, sizes.head_dim);
   fill_random(Stream::query, head, 1, query.view);
@@ -82,7 +85,9 @@ void reference_heads(const DecodeSizes& sizes, const Rows& rows_of, Index head, 
                     }
                 });
   for (Index h = 0; h < count; ++h) {
+    const double* const prob = scores.view.row(h);
     softmax(scores.view.row(h), seen);
+    prob_norm[h] = std::sqrt(std::inner_product(prob, prob + seen, prob, 0.0));
     std::fill_n(out.row(h), out.cols, 0.0);
   }
   for_each_page(sizes, rows_of, sizes.value_stream, sizes.head_dim_v,
@@ -105,9 +110,12 @@ inline auto random_rows(const DecodeSizes& sizes, Index kv_head) {
 
 /// \param rows_of_head  (kv_head) -> (stream, token, rows): writes the rows from that token on
 /// \param out           [num_heads, head_dim_v]
+/// \returns the length of the longest vector of probabilities that a head has: 1 if it looks at one
+///          token alone, 1 / sqrt(tokens) if at all alike
 template <class RowsOfHead>
-void reference_decode(const DecodeSizes& sizes, const RowsOfHead& rows_of_head,
-                      const AnyExecutor& executor, RowsView<double> out) {
+double reference_decode(const DecodeSizes& sizes, const RowsOfHead& rows_of_head,
+                        const AnyExecutor& executor, RowsView<double> out) {
+  std::vector<double> prob_norm(static_cast<std::size_t>(sizes.num_heads));
   const Index group_size = sizes.num_heads / sizes.num_kv_heads;
   const Index heads_per_task = std::min<Index>(group_size, 16);
   const Index tasks_per_group = (group_size + heads_per_task - 1) / heads_per_task;
@@ -116,8 +124,9 @@ void reference_decode(const DecodeSizes& sizes, const RowsOfHead& rows_of_head,
     const Index head = task / tasks_per_group * group_size + in_group;
     const Index count = std::min(heads_per_task, group_size - in_group);
     detail::reference_heads(sizes, rows_of_head(head / group_size), head, count,
-                            out.middle_rows(head, count));
+                            out.middle_rows(head, count), prob_norm.data() + head);
   });
+  return *std::max_element(prob_norm.begin(), prob_norm.end());
 }
 
 }  // namespace heed::bench

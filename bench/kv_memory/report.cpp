@@ -44,7 +44,7 @@ std::optional<MeasuredContext> measured_context(
     sum.bytes_per_token += count * allocated / static_cast<double>(tokens);
     sum.median_layer_seconds += count * measurement->median_seconds;
     sum.best_layer_seconds += count * measurement->best_seconds;
-    sum.largest_error = std::max(sum.largest_error, measurement->largest_error);
+    sum.largest_error = std::max(sum.largest_error, measurement->error.largest);
     num_layers += layers.num_layers;
   }
   sum.bytes_per_second = static_cast<double>(kv_bytes(model, context)) / sum.median_layer_seconds;

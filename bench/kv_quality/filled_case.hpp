@@ -13,18 +13,10 @@
 #include "kv_quality/errors.hpp"
 #include "kv_quality/quality_case.hpp"
 #include "shared/can_store.hpp"
+#include "shared/entry_of.hpp"
 
 namespace heed::bench::quality {
 namespace detail {
-
-inline FullKv<> entry_of(const GroupedShape& shape) {
-  return {.num_kv_heads = shape.num_kv_heads,
-          .head_dim = shape.head_dim,
-          .head_dim_v = shape.head_dim_v};
-}
-inline LatentKv<> entry_of(const LatentShape& shape) {
-  return {.latent_dim = shape.latent_dim, .rope_dim = shape.rope_dim};
-}
 
 template <class Entry, class Element>
 class FilledCase final : public QualityCase {
@@ -109,7 +101,7 @@ template <class Element>
 std::unique_ptr<QualityCase> make_quality_case(const Inputs& inputs, const AnyExecutor& executor) {
   return std::visit(
       [&](const auto& shape) -> std::unique_ptr<QualityCase> {
-        const auto entry = detail::entry_of(shape);
+        const auto entry = entry_of(shape);
         using Entry = std::remove_cvref_t<decltype(entry)>;
         if constexpr (can_store<Entry, Element>)
           return std::make_unique<detail::FilledCase<Entry, Element>>(inputs, entry, executor);

@@ -7,6 +7,7 @@
 
 #include "kv_quality/options.hpp"
 #include "kv_quality/report.hpp"
+#include "shared/executor.hpp"
 #include "speed/threads.hpp"
 
 namespace heed::bench::quality {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "heed/base/executor.hpp"
-#include "kv_memory/quantities.hpp"
 #include "kv_quality/weights.hpp"
+#include "shared/quantities.hpp"
 
 namespace heed::bench::quality {
 

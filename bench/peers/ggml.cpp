@@ -146,16 +146,16 @@ std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index 
 }
 
 /// Queries, keys and sums of values are rounded to float16.
-constexpr KvStorage half{.bytes = 2, .epsilon = 1.0 / 1024};
+constexpr KvStorage half{.bytes = 2, .tolerance = 160.0 / 1024};
 
-/// Elements are rounded by no more than `rounding` of the largest, and queries like keys; what is
-/// allowed is as for heed's narrow elements.
+/// Elements are rounded by no more than `rounding` of the largest, and queries like keys. Results
+/// are sums of many, rounded independently: 16 roundings of one are more than enough.
 template <ggml_type kv_type>
 ContenderKind narrow_kind(const char* name, double rounding) {
   return {name,
           can_narrow<kv_type>,
           make<kv_type>,
-          {.bytes = element_bytes(kv_type), .epsilon = 16 * rounding / 160}};
+          {.bytes = element_bytes(kv_type), .tolerance = 16 * rounding}};
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ class Contender {
   virtual void run() = 0;
   /// What the last run gave, [rows_q, num_heads * head_dim_v].
   virtual Matrix out() const = 0;
+  /// The inputs with keys and values as it holds them, if these are to be the reference's.
+  virtual std::unique_ptr<Inputs> held() const { return nullptr; }
 };
 
 struct ContenderKind {

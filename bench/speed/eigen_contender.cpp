@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "shared/executor.hpp"
 #include "speed/contender.hpp"
 #include "speed/figures.hpp"
 #include "speed/threads.hpp"

@@ -42,7 +42,10 @@ inline Limits larger(const Limits& a, const Limits& b) {
 struct KvStorage {
   double bytes = 4;                       ///< an element, if `element` does not say
   std::optional<KvElement> element = {};  ///< of a KvCache: bits, and scales beside
-  double epsilon = 1.1920929e-7;  ///< relative rounding of an element, or of the sums if larger
+  /// What a result may be off by, in largest elements of its row. Of float: the rounding of scores
+  /// up to about 5, which is that of their weights in proportion, and of sums of values; with room
+  /// for 32 of it, since some sum 32k of them one after another.
+  double tolerance = 32 * 5 * 1.1920929e-7;
   Products products = Products::widened;
 
   /// All keys and values of a case.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "heed/cache/kv_cache.hpp"
 #include "heed/layers/grouped_query_attention.hpp"
+#include "shared/executor.hpp"
 #include "speed/layer_case.hpp"
 #include "speed/layer_reference.hpp"
-#include "speed/threads.hpp"
 
 namespace heed::bench {
 namespace {
@@ -14,11 +14,6 @@ constexpr Index query_width = shape.num_heads * shape.head_dim;
 constexpr Index kv_width = shape.num_kv_heads * shape.head_dim;
 constexpr double theta = 500'000;
 constexpr RopePairing pairing = RopePairing::half_split;
-
-/// Outputs of a projection keep the variance of its input.
-Matrix random_weight(Index out, Index in, unsigned seed) {
-  return random_matrix(out, in, seed) / std::sqrt(static_cast<float>(in));
-}
 
 class Llama final : public LayerCase {
  public:
@@ -58,27 +53,26 @@ class Llama final : public LayerCase {
                  {.executor = executor_, .workspace = &workspace_});
   }
   double largest_error() const override {
-    DoubleMatrix query = project_exactly(x_.bottomRows(1), query_weight_);
     DoubleMatrix key(size_.seqlen_kv(), kv_width), value(size_.seqlen_kv(), kv_width);
     key << cached_key_.cast<double>(), project_exactly(x_, key_weight_);
     value << cached_value_.cast<double>(), project_exactly(x_, value_weight_);
-    const Index d = shape.head_dim, last = size_.seqlen_kv() - 1;
-    for (Index head = 0; head < shape.num_heads; ++head)
-      rotate_exactly(query, 0, head * d, d, theta, pairing, last);
-    for (Index row = size_.cached; row <= last; ++row)
+    constexpr Index d = shape.head_dim;
+    for (Index token = size_.cached; token < size_.seqlen_kv(); ++token)
       for (Index head = 0; head < shape.num_kv_heads; ++head)
-        rotate_exactly(key, row, head * d, d, theta, pairing, row);
-    DoubleMatrix heads(1, query_width);
-    for (Index head = 0; head < shape.num_heads; ++head) {
-      const Index kv_head = head / (shape.num_heads / shape.num_kv_heads);
-      heads.middleCols(head * d, d) =
-          attend_exactly(query.middleCols(head * d, d), key.middleCols(kv_head * d, d),
-                         value.middleCols(kv_head * d, d), layer_.softmax_scale());
-    }
-    const DoubleMatrix expected = heads * out_weight_.cast<double>().transpose();
-    return (out_.bottomRows(1).cast<double>() - expected)
-        .cwiseAbs()
-        .maxCoeff<Eigen::PropagateNaN>();
+        rotate_exactly(key, token, head * d, d, theta, pairing, token);
+    return largest_row_error(out_, [&](Index row) -> DoubleMatrix {
+      const Index position = size_.cached + row;
+      DoubleMatrix query = project_exactly(x_.middleRows(row, 1), query_weight_);
+      DoubleMatrix heads(1, query_width);
+      for (Index head = 0; head < shape.num_heads; ++head) {
+        rotate_exactly(query, 0, head * d, d, theta, pairing, position);
+        const Index kv_head = head / (shape.num_heads / shape.num_kv_heads);
+        heads.middleCols(head * d, d) = attend_exactly(
+            query.middleCols(head * d, d), key.block(0, kv_head * d, position + 1, d),
+            value.block(0, kv_head * d, position + 1, d), layer_.softmax_scale());
+      }
+      return heads * out_weight_.cast<double>().transpose();
+    });
   }
 
  private:

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "shared/attend_exactly.hpp"
+
 namespace heed::bench {
 namespace {
 
@@ -44,9 +46,7 @@ Eigen::RowVectorXd reference_row(const SpeedCase& c, const Inputs& inputs,
   const Eigen::RowVectorXd query = inputs.query.row(sequence.q_begin + q_row)
                                        .segment(head * c.head_dim, c.head_dim)
                                        .cast<double>();
-  Eigen::RowVectorXd prob = query * key.transpose() / std::sqrt(static_cast<double>(c.head_dim));
-  prob = (prob.array() - prob.maxCoeff()).exp().matrix().eval();
-  return prob * value / prob.sum();
+  return attend_exactly(query, key, value, 1 / std::sqrt(static_cast<double>(c.head_dim)));
 }
 
 }  // namespace
@@ -56,6 +56,9 @@ Matrix random_matrix(Index rows, Index cols, unsigned seed) {
   Matrix matrix(rows, cols);
   std::generate_n(matrix.data(), matrix.size(), [&] { return next(); });
   return matrix;
+}
+Matrix random_weight(Index out, Index in, unsigned seed) {
+  return random_matrix(out, in, seed) / std::sqrt(static_cast<float>(in));
 }
 
 Inputs::Inputs(const SpeedCase& c)

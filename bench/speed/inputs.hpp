@@ -12,6 +12,8 @@ using Matrix = heed::detail::EigenRows<float>;
 
 /// rows x cols elements of mean 0 and variance 1, the same ones for the same seed.
 Matrix random_matrix(Index rows, Index cols, unsigned seed);
+/// A projection's weight, whose outputs have the variance of its inputs.
+Matrix random_weight(Index out, Index in, unsigned seed);
 
 /// Queries, keys and values of mean 0 and variance 1: rows are tokens, those of all sequences one
 /// after another; heads lie side by side. For latents, `value` is a part of `key`.

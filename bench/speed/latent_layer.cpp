@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "heed/layers/multi_head_latent_attention.hpp"
+#include "shared/executor.hpp"
 #include "speed/layer_case.hpp"
 #include "speed/layer_reference.hpp"
-#include "speed/threads.hpp"
 
 namespace heed::bench {
 namespace {
@@ -20,10 +20,6 @@ constexpr Index up_width = shape.nope_dim + shape.head_dim_v;  ///< of a head
 constexpr double theta = 10'000;
 constexpr RopePairing pairing = RopePairing::interleaved;
 constexpr float epsilon = 1e-6F;
-
-Matrix random_weight(Index out, Index in, unsigned seed) {
-  return random_matrix(out, in, seed) / std::sqrt(static_cast<float>(in));
-}
 
 class DeepSeek final : public LayerCase {
  public:
@@ -61,33 +57,32 @@ class DeepSeek final : public LayerCase {
   /// With W_UK in the query and W_UV in the result, whichever path the layer took: in float64 the
   /// order matters nothing, and one row takes a moment instead of seconds.
   double largest_error() const override {
-    DoubleMatrix query = project_exactly(x_.bottomRows(1), query_weight_);
     DoubleMatrix latent(size_.seqlen_kv(), latent_width);
     latent << cached_.cast<double>(), project_exactly(x_, down_weight_);
-    const Index last = size_.seqlen_kv() - 1;
-    for (Index row = size_.cached; row <= last; ++row) {
-      auto c_kv = latent.row(row).head(shape.latent_dim);
+    for (Index token = size_.cached; token < size_.seqlen_kv(); ++token) {
+      auto c_kv = latent.row(token).head(shape.latent_dim);
       c_kv /= std::sqrt(c_kv.squaredNorm() / shape.latent_dim + double{epsilon});
-      rotate_exactly(latent, row, shape.latent_dim, shape.rope_dim, theta, pairing, row);
+      rotate_exactly(latent, token, shape.latent_dim, shape.rope_dim, theta, pairing, token);
     }
-    DoubleMatrix heads(1, heads_width);
     const DoubleMatrix up = up_weight_.cast<double>();
-    for (Index head = 0; head < shape.num_heads; ++head) {
-      const Index begin = head * shape.head_dim();
-      rotate_exactly(query, 0, begin + shape.nope_dim, shape.rope_dim, theta, pairing, last);
-      DoubleMatrix folded(1, latent_width);
-      folded << query.middleCols(begin, shape.nope_dim) *
-                    up.middleRows(head * up_width, shape.nope_dim),
-          query.middleCols(begin + shape.nope_dim, shape.rope_dim);
-      heads.middleCols(head * shape.head_dim_v, shape.head_dim_v) =
-          attend_exactly(folded, latent, latent.leftCols(shape.latent_dim),
-                         layer_.softmax_scale()) *
-          up.middleRows(head * up_width + shape.nope_dim, shape.head_dim_v).transpose();
-    }
-    const DoubleMatrix expected = heads * out_weight_.cast<double>().transpose();
-    return (out_.bottomRows(1).cast<double>() - expected)
-        .cwiseAbs()
-        .maxCoeff<Eigen::PropagateNaN>();
+    return largest_row_error(out_, [&](Index row) -> DoubleMatrix {
+      const Index position = size_.cached + row;
+      const auto seen = latent.topRows(position + 1);
+      DoubleMatrix query = project_exactly(x_.middleRows(row, 1), query_weight_);
+      DoubleMatrix heads(1, heads_width);
+      for (Index head = 0; head < shape.num_heads; ++head) {
+        const Index begin = head * shape.head_dim();
+        rotate_exactly(query, 0, begin + shape.nope_dim, shape.rope_dim, theta, pairing, position);
+        DoubleMatrix folded(1, latent_width);
+        folded << query.middleCols(begin, shape.nope_dim) *
+                      up.middleRows(head * up_width, shape.nope_dim),
+            query.middleCols(begin + shape.nope_dim, shape.rope_dim);
+        heads.middleCols(head * shape.head_dim_v, shape.head_dim_v) =
+            attend_exactly(folded, seen, seen.leftCols(shape.latent_dim), layer_.softmax_scale()) *
+            up.middleRows(head * up_width + shape.nope_dim, shape.head_dim_v).transpose();
+      }
+      return heads * out_weight_.cast<double>().transpose();
+    });
   }
 
  private:

@@ -29,7 +29,7 @@ class LayerCase {
   virtual void rotate() = 0;
   /// Over the cache; with MLA what makes queries for latents, or keys and values of them, too.
   virtual void attend() = 0;
-  /// Of forward's last row, against float64.
+  /// Of forward's first, middle and last row, against float64. NaN if one of their elements is.
   virtual double largest_error() const = 0;
 };
 

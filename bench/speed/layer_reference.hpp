@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "heed/rope/pairing.hpp"
+#include "shared/attend_exactly.hpp"
 #include "speed/inputs.hpp"
 
 namespace heed::bench {
@@ -33,13 +34,18 @@ inline void rotate_exactly(DoubleMatrix& rows, Index row, Index begin, Index rop
   }
 }
 
-/// softmax(scale query key^T) value, of one query that sees all keys.
-template <class Query, class Key, class Value>
-Eigen::RowVectorXd attend_exactly(const Query& query, const Key& key, const Value& value,
-                                  double scale) {
-  Eigen::RowVectorXd prob = scale * query * key.transpose();
-  prob = (prob.array() - prob.maxCoeff()).exp().matrix().eval();
-  return prob * value / prob.sum();
+/// The largest difference between some rows of a pass's result, the first and last among them, and
+/// expected_row(row). NaN if there is one.
+template <class ExpectedRow>
+double largest_row_error(const Matrix& out, const ExpectedRow& expected_row) {
+  double largest = 0;
+  for (const Index row : {Index{0}, out.rows() / 2, out.rows() - 1}) {
+    const DoubleMatrix difference = out.row(row).cast<double>() - expected_row(row);
+    const double error = difference.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
+    if (!(error <= largest)) largest = error;
+    if (std::isnan(error)) break;
+  }
+  return largest;
 }
 
 }  // namespace heed::bench

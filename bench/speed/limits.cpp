@@ -16,6 +16,7 @@
 #include "heed/base/views.hpp"
 #include "heed/simd/packet.hpp"
 #include "peers/peers.hpp"
+#include "shared/executor.hpp"
 #include "speed/inputs.hpp"
 #include "speed/threads.hpp"
 

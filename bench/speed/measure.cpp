@@ -83,10 +83,6 @@ class Turns {
   double run_seconds_ = 0;
 };
 
-/// Rounding of scores up to about 5, which is that of their weights in proportion, and of sums of
-/// values; with room for 32 of it, since some sum 32k of them one after another.
-double tolerance(const KvStorage& storage) { return 32 * 5 * storage.epsilon; }
-
 /// A contender that has run once.
 struct Prepared {
   std::unique_ptr<Contender> contender;
@@ -100,10 +96,11 @@ Prepared prepare(const ContenderKind& kind, const SpeedCase& c, const Inputs& in
   const auto start = Clock::now();
   made.contender->run();
   made.first_seconds = seconds_since(start);
-  const double error = largest_error(c, inputs, made.contender->out());
-  if (error <= tolerance(kind.storage)) return made;
+  const auto held = made.contender->held();
+  const double error = largest_error(c, held ? *held : inputs, made.contender->out());
+  if (error <= kind.storage.tolerance) return made;
   char text[80];
-  std::snprintf(text, sizeof text, "wrong by %.2g, at most %.2g", error, tolerance(kind.storage));
+  std::snprintf(text, sizeof text, "wrong by %.2g, at most %.2g", error, kind.storage.tolerance);
   made.fault = text;
   return made;
 } catch (const std::exception& error) {

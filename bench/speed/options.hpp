@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "heed/base/executor.hpp"
-#include "kv_memory/quantities.hpp"
+#include "shared/quantities.hpp"
 
 namespace heed::bench {
 
@@ -46,14 +46,10 @@ inline std::vector<std::string> parse_names(const std::string& option, const std
 }
 
 inline std::vector<Index> parse_thread_list(const std::string& option, const std::string& text) {
-  constexpr Index most = 1024;
-  const std::string expected = "numbers of threads up to " + std::to_string(most) + ", such as 1,2";
   std::vector<Index> threads;
   std::istringstream stream(text + ",");
-  for (std::string part; std::getline(stream, part, ',');) {
-    threads.push_back(parse_quantity(option, part, std::array{Unit{"", 1}}, expected));
-    if (threads.back() > most) throw OptionError(option + "=" + text + ": expected " + expected);
-  }
+  for (std::string part; std::getline(stream, part, ',');)
+    threads.push_back(parse_threads(option, part));
   std::sort(threads.begin(), threads.end());
   threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
   return threads;

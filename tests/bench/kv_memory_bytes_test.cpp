@@ -145,6 +145,30 @@ TYPED_TEST(PlacedBytes, AreWhatIsReportedAndWhatTheFormulasSay) {
   expect_all(padded_latent);
 }
 
+// Token by token, at every length: what kv_bytes_in_pages says.
+TYPED_TEST(PlacedBytes, OfAWindowAreThoseInPagesAtEveryLength) {
+  constexpr Index most_tokens = 400;
+  const auto expect_at_every_length = [](const auto& entry) {
+    using Entry = std::remove_cvref_t<decltype(entry)>;
+    if constexpr (can_store<Entry, TypeParam> && !keys_per_channel<TypeParam> &&
+                  !is_rotated<TypeParam>)
+      for (const Index window : {1, 2, 63, 64, 65, 66, 129}) {
+        PagePool<Entry, TypeParam> pool(pages_of(most_tokens), entry);
+        KvCache<Entry, TypeParam> cache(pool, most_tokens, CacheWindow{.window_left = window - 1});
+        const KvLayers layers[] = {
+            {.bytes_per_token = kv_bytes_per_token(shape_of(entry), kv_element<TypeParam>),
+             .window = window}};
+        for (Index token = 1; token <= most_tokens; ++token) {
+          append_zeros(cache, 1);
+          ASSERT_EQ(static_cast<Index>(cache.bytes()), kv_bytes_in_pages(layers, token))
+              << "window " << window << ", " << token << " tokens";
+        }
+      }
+  };
+  expect_at_every_length(full);
+  expect_at_every_length(latent);
+}
+
 // A window that keeps the sequence's first tokens too: their page comes on top.
 TYPED_TEST(PlacedBytes, OfAWindowWithSinksArePagesToo) {
   constexpr Index capacity_pages = 6, tokens = 1000;

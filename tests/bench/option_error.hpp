@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "kv_memory/quantities.hpp"  // OptionError
+#include "shared/quantities.hpp"  // OptionError
 
 namespace heed::test {
 

@@ -50,7 +50,7 @@ TEST(SpeedOptions, ErrorsNameTheOption) {
             "--contenders=heed,other: expected some of heed, eigen, peer");
   EXPECT_THAT(error_of({"--contenders"}), HasSubstr("expected some of"));
   for (const auto* wrong : {"", "0", "two", "1,,2", "1025"})
-    EXPECT_THAT(error_of({std::string("--threads=") + wrong}), HasSubstr("numbers of threads"))
+    EXPECT_THAT(error_of({std::string("--threads=") + wrong}), HasSubstr("a number of threads"))
         << wrong;
 }
 
