@@ -100,10 +100,10 @@ inline void apply(const std::string& name, const std::string& value, const Choic
   else if (name == "--config")
     options.configs.emplace_back(value);
   else if (name == "--contexts")
-    options.contexts = parse_token_list(name, value);
+    options.contexts = parse_list(name, value, parse_tokens);
   else if (name == "--measure")
     options.measured_contexts =
-        value == "none" ? std::vector<Index>{} : parse_token_list(name, value);
+        value == "none" ? std::vector<Index>{} : parse_list(name, value, parse_tokens);
   else if (name == "--memory")
     options.memory = parse_bytes(name, value);
   else if (name == "--most-cache")

@@ -58,12 +58,13 @@ inline Index parse_tokens(const std::string& option, const std::string& text) {
   return tokens;
 }
 
-/// "8k,32k": ascending, each once.
-inline std::vector<Index> parse_token_list(const std::string& option, const std::string& text) {
+/// "8k,32k" or "1,2": ascending, each once. \param parse  (option, text) -> Index
+template <class Parse>
+std::vector<Index> parse_list(const std::string& option, const std::string& text,
+                              const Parse& parse) {
   std::vector<Index> list;
   std::istringstream stream(text + ',');
-  for (std::string part; std::getline(stream, part, ',');)
-    list.push_back(parse_tokens(option, part));
+  for (std::string part; std::getline(stream, part, ',');) list.push_back(parse(option, part));
   std::sort(list.begin(), list.end());
   list.erase(std::unique(list.begin(), list.end()), list.end());
   return list;

@@ -45,16 +45,6 @@ inline std::vector<std::string> parse_names(const std::string& option, const std
   return names;
 }
 
-inline std::vector<Index> parse_thread_list(const std::string& option, const std::string& text) {
-  std::vector<Index> threads;
-  std::istringstream stream(text + ",");
-  for (std::string part; std::getline(stream, part, ',');)
-    threads.push_back(parse_threads(option, part));
-  std::sort(threads.begin(), threads.end());
-  threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
-  return threads;
-}
-
 }  // namespace detail
 
 /// What --help prints.
@@ -97,7 +87,7 @@ inline SpeedOptions parse_speed_options(std::span<const std::string> arguments,
     else if (name == "--contenders")
       options.contenders = detail::parse_names(name, value, contenders);
     else if (name == "--threads")
-      options.threads = detail::parse_thread_list(name, value);
+      options.threads = parse_list(name, value, parse_threads);
     else
       throw OptionError(argument + ": no such option; see --help");
   }
