@@ -180,6 +180,40 @@ TEST(AttendAllocations, TasksThatOverlapForTheFirstTimeMakeNone) {
   for (int times = 0; times < 50; ++times) EXPECT_EQ(step(&pool), before);
 }
 
+/// One task after another, of as many as it says could run at a time.
+struct Claims {
+  Index tasks_at_a_time;
+
+  Index concurrency() const { return tasks_at_a_time; }
+  template <class Body>
+  void parallel_for(Index count, const Body& body) const {
+    SerialExecutor{}.parallel_for(count, body);
+  }
+};
+
+// As a sequence grows there are more tasks; the scratch of all that may run is there from the
+// first.
+TEST(AttendAllocations, MoreTasksThanBeforeMakeNone) {
+  Random random(9);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 8, .num_kv_heads = 1, .seqlen_q = 1, .seqlen_kv = 6000, .head_dim = 64},
+      random);
+  test::AttentionResult<float> result(8, 1, inputs.value.cols);
+  Workspace for_one, for_four;
+  const auto scratch_of_three = [&](Index seqlen) {
+    const auto attend_to = [&](Index tasks, Workspace& workspace) {
+      attend(view(inputs.query), view(inputs.key).middle_rows(0, seqlen),
+             view(inputs.value).middle_rows(0, seqlen), NoMask{}, 0.1, view(result.out),
+             {.executor = Claims{tasks}, .workspace = &workspace});
+      return workspace.bytes();
+    };
+    return attend_to(4, for_four) - attend_to(1, for_one);
+  };
+  const auto before = scratch_of_three(2000);
+  EXPECT_GT(before, 0u);
+  EXPECT_EQ(scratch_of_three(6000), before);
+}
+
 // An append that is longer than the window allocates nothing, however many pages it lets go.
 TEST(AttendAllocations, AWindowThatMovesOnMakesNone) {
   Random random(7);

@@ -114,7 +114,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
   const WavePartials<T> partials(workspace, num_splits, rows,
                                  tile_rows(memory.head_dim, memory.head_dim_v),
                                  simd::padded(memory.head_dim_v));
-  memory.reserve(executor, num_splits + std::ssize(others));
+  memory.reserve(executor);
   const Index wave_size = std::max<Index>(1, partials.wave_size());
   const Index num_waves = std::max<Index>(1, (num_splits + wave_size - 1) / wave_size);
   const auto owner = [&](Index task) {

@@ -102,9 +102,10 @@ struct TaskMemory {
       page_scratch = std::max(page_scratch, problem.source->page_scratch());
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
   }
-  /// So that no task allocates: to be called when all else of the call is borrowed.
-  void reserve(const AnyExecutor& executor, Index tasks) const {
-    workspace.reserve(std::min(executor.concurrency(), tasks), bytes);
+  /// So that no task allocates: to be called when all else of the call is borrowed. For as many
+  /// tasks as may ever run at one time, as the next call of a decoder may have more than this one.
+  void reserve(const AnyExecutor& executor) const {
+    workspace.reserve(executor.concurrency(), bytes);
   }
 
   using Scratch = TileScratch<T, Source>;
@@ -121,7 +122,7 @@ template <class T, class Source, class Mask, class Score>
 void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
                const AnyExecutor& executor, TaskMemory<T, Source, Mask>& memory) {
   const Problem<T, Source, Mask>& problem = schedule.problem;
-  memory.reserve(executor, schedule.num_tiles());
+  memory.reserve(executor);
   executor.parallel_for(schedule.num_tiles(), [&](Index task) {
     const Tile tile = schedule.tile(task);
     memory.with_scratch([&](const auto& scratch) {
@@ -163,7 +164,7 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
     return Partial<T>{all_states + index * rows, all_sums + index * rows * width, width};
   };
   for (Index index = 0; index < num_tiles; ++index) partial_of(index, 0).reset(rows);
-  memory.reserve(executor, num_tiles * splits_per_wave);
+  memory.reserve(executor);
 
   for (Index wave = 0; wave < schedule.num_splits; wave += splits_per_wave) {
     const Index splits = std::min(splits_per_wave, schedule.num_splits - wave);
