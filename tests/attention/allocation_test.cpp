@@ -140,11 +140,12 @@ TEST(AttendAllocations, PrefillOfAnyLengthTakesTheSameMemory) {
   EXPECT_EQ(bytes_of(1600), bytes_of(800));
 }
 
-/// Up to two tasks at a time, or so it says; one after another until `pool` is given.
-struct TwoAtATime {
-  Eigen::ThreadPool* pool;
+/// Runs tasks one after another, of as many as it says could run at a time, until `pool` is given.
+struct Claims {
+  Index tasks_at_a_time;
+  Eigen::ThreadPool* pool = nullptr;
 
-  Index concurrency() const { return 2; }
+  Index concurrency() const { return tasks_at_a_time; }
   template <class Body>
   void parallel_for(Index count, const Body& body) const {
     if (pool != nullptr)
@@ -169,7 +170,7 @@ TEST(AttendAllocations, TasksThatOverlapForTheFirstTimeMakeNone) {
       {view(std::as_const(inputs.query)), &cache, CausalMask{}, view(result.out)}};
   Workspace alone, in_batch;
   const auto step = [&](Eigen::ThreadPool* pool) {
-    const TwoAtATime executor{pool};
+    const Claims executor{2, pool};
     attend(view(inputs.query), cache, CausalMask{}, 0.1, view(result.out),
            {.executor = executor, .workspace = &alone});
     attend_batch(sequences, 0.1, {.executor = executor, .workspace = &in_batch});
@@ -179,17 +180,6 @@ TEST(AttendAllocations, TasksThatOverlapForTheFirstTimeMakeNone) {
   Eigen::ThreadPool pool(1);
   for (int times = 0; times < 50; ++times) EXPECT_EQ(step(&pool), before);
 }
-
-/// One task after another, of as many as it says could run at a time.
-struct Claims {
-  Index tasks_at_a_time;
-
-  Index concurrency() const { return tasks_at_a_time; }
-  template <class Body>
-  void parallel_for(Index count, const Body& body) const {
-    SerialExecutor{}.parallel_for(count, body);
-  }
-};
 
 // As a sequence grows there are more tasks; the scratch of all that may run is there from the
 // first.
