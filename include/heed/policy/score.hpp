@@ -54,9 +54,9 @@ concept ScorePolicy =
 /// unit variance; unscaled, their standard deviation is sqrt(head_dim) and the softmax goes to
 /// one-hot.
 ///
-/// Where it comes first, and products are not native, the kernel multiplies the queries by it:
-/// query times factor must be within float's normal range, as with a factor of 1 or less no query
-/// leaves it above.
+/// Where it comes first, and products are not native, the kernel multiplies the queries by it.
+/// Query times factor must then be within float's normal range; a factor of 1 or less does not
+/// overflow.
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1 and footnote 4.
 struct Scale {
   double factor;
@@ -122,8 +122,8 @@ std::vector<T> alibi_slopes(Index num_heads) {
   return slopes;
 }
 
-/// score + bias. An entry of -inf hides the key, but a NaN among its values may reach the row: only
-/// a mask keeps it from it for certain.
+/// score + bias. An entry of -inf hides the key, but a NaN among its values may reach the row,
+/// which only a mask surely prevents.
 /// \tparam T  the compute type
 template <class T>
 struct Bias {
