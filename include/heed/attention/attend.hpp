@@ -45,6 +45,16 @@ struct AttendSequence {
 
 namespace detail {
 
+/// Query heads to a key/value head. \throws ShapeError if these are not as many for each.
+inline Index checked_group_size(std::string_view where, Index num_heads, Index num_kv_heads) {
+  require(num_kv_heads > 0 && num_heads % num_kv_heads == 0, where, [&] {
+    return "num_heads (" + std::to_string(num_heads) +
+           ", of query) must be a multiple of num_kv_heads (" + std::to_string(num_kv_heads) +
+           ", of key)";
+  });
+  return num_heads / num_kv_heads;
+}
+
 template <class T, class Source, class Mask, class Score>
 void check_problem(std::string_view where, const Problem<T, Source, Mask>& problem,
                    const Score& score) {
@@ -71,11 +81,6 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
   const auto& query = problem.query;
   const auto& out = problem.out;
   const Index num_heads = query.num_heads;
-  require(source.num_kv_heads() > 0 && num_heads % source.num_kv_heads() == 0, where, [&] {
-    return "num_heads (" + std::to_string(num_heads) +
-           ", of query) must be a multiple of num_kv_heads (" +
-           std::to_string(source.num_kv_heads()) + ", of key)";
-  });
   require_shape(where, "query [num_heads, seqlen_q, head_dim]", {num_heads, query.rows, query.cols},
                 {num_heads, query.rows, source.head_dim()});
   require_shape(where, "out [num_heads, seqlen_q, head_dim_v]", {out.num_heads, out.rows, out.cols},
@@ -105,8 +110,16 @@ void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask
                 const Score& score, HeadsView<T> out, const AttendOptions<T>& options,
                 HeadPlace place) {
   const auto& [scale, rest] = query_scale<Source>(score);
-  const Problem<T, Source, Mask> problem{query, static_cast<T>(scale), &source,       &mask,
-                                         out,   options.lse,           options.sinks, place};
+  const Problem<T, Source, Mask> problem{
+      query,
+      static_cast<T>(scale),
+      &source,
+      &mask,
+      out,
+      options.lse,
+      options.sinks,
+      place,
+      checked_group_size("attend", query.num_heads, source.num_kv_heads())};
   check_problem("attend", problem, score);
   Workspace local;
   run(problem, rest, options.executor, options.workspace != nullptr ? *options.workspace : local);
@@ -211,8 +224,10 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
   const auto policy = detail::as_score_policy(score);
   const auto& [scale, rest] = detail::query_scale<Source>(policy);
   for (const auto& [query, source, mask, out, lse] : sequences) {
-    problems.add({query, static_cast<T>(scale), source, &mask, out, lse, options.sinks,
-                  detail::HeadPlace{.first = 0, .total = query.num_heads}});
+    problems.add(
+        {query, static_cast<T>(scale), source, &mask, out, lse, options.sinks,
+         detail::HeadPlace{.first = 0, .total = query.num_heads},
+         detail::checked_group_size("attend_batch", query.num_heads, source->num_kv_heads())});
     detail::require_shape("attend_batch", "source [head_dim, head_dim_v]",
                           {source->head_dim(), source->head_dim_v()},
                           {first.head_dim(), first.head_dim_v()});

@@ -64,7 +64,7 @@ PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile&
     std::fill_n(visible, tile.count, all_visible);
     return {all_visible, all_visible};
   }
-  const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size();
+  const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size;
   for (Index r = 0; r < tile.count; ++r) {
     const Index row = tile.begin + r;
     // All heads of a position see the same unless the mask says otherwise.

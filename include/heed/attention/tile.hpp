@@ -45,16 +45,16 @@ struct Problem {
   RowsView<T> lse;           ///< [num_heads, seqlen_q], or empty if not wanted
   std::span<const T> sinks;  ///< [num_heads], or empty if there are none
   HeadPlace place;
+  Index group_size;  ///< query heads to a key/value head: kept, as a division takes long
 
   MaskExtent extent() const { return {query.rows, source->seqlen()}; }
   MaskExtent extent_of(Index) const { return extent(); }
-  Index group_size() const { return query.num_heads / source->num_kv_heads(); }
   /// Rows that share a key/value head. Row r is position r / group_size of the group's head
   /// r % group_size: neighbours in a tile are neighbours in the sequence, so a mask's edge is
   /// short.
-  Index rows() const { return query.rows * group_size(); }
-  Index position(Index row) const { return row / group_size(); }
-  Index head(Index kv_head, Index row) const { return kv_head * group_size() + row % group_size(); }
+  Index rows() const { return query.rows * group_size; }
+  Index position(Index row) const { return row / group_size; }
+  Index head(Index kv_head, Index row) const { return kv_head * group_size + row % group_size; }
   Index layer_head(Index kv_head, Index row) const { return place.first + head(kv_head, row); }
 };
 

@@ -96,11 +96,16 @@ void exponentiate_carries(T* carry, Index rows) {
     simd::exp_nonpositive<T>(some);
     simd::store(carry + r, some[0]);
   }
-  // Few rows are decoding, where all waits for them: the maximum seldom grows.
+  // Few rows are decoding, where all waits for them: a maximum is new on the first page, and seldom
+  // grows later.
   for (; r < rows; ++r) {
+    if (carry[r] == 0 || carry[r] == -std::numeric_limits<T>::infinity()) {
+      carry[r] = carry[r] == 0 ? T{1} : T{0};
+      continue;
+    }
     simd::Packet<T> one[] = {simd::broadcast(carry[r])};
-    if (carry[r] != 0) simd::exp_nonpositive<T>(one);
-    carry[r] = carry[r] != 0 ? simd::max_lanes(one[0]) : T{1};
+    simd::exp_nonpositive<T>(one);
+    carry[r] = simd::max_lanes(one[0]);
   }
 }
 
