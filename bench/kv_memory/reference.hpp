@@ -118,7 +118,7 @@ double reference_decode(const DecodeSizes& sizes, const RowsOfHead& rows_of_head
   std::vector<double> prob_norm(static_cast<std::size_t>(sizes.num_heads));
   const Index group_size = sizes.num_heads / sizes.num_kv_heads;
   const Index heads_per_task = std::min<Index>(group_size, 16);
-  const Index tasks_per_group = (group_size + heads_per_task - 1) / heads_per_task;
+  const Index tasks_per_group = ceil_div(group_size, heads_per_task);
   executor.parallel_for(sizes.num_kv_heads * tasks_per_group, [&](Index task) {
     const Index in_group = task % tasks_per_group * heads_per_task;
     const Index head = task / tasks_per_group * group_size + in_group;

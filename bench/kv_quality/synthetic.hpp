@@ -70,7 +70,7 @@ inline KeyChannels key_channels(Index head_dim, Index rope_dim, Normal& normal) 
   for (Index c = 0; c < head_dim; ++c) channels.deviation[c] = std::exp(0.2 * normal());
   for (Index c = first; c < head_dim; ++c) channels.offset[c] = 0.5 * normal();
   std::vector<Index> pairs;
-  while (std::ssize(pairs) < (num_pairs + pairs_per_outlier - 1) / pairs_per_outlier)
+  while (std::ssize(pairs) < ceil_div(num_pairs, pairs_per_outlier))
     if (const Index pair = normal.index(num_pairs);
         std::find(pairs.begin(), pairs.end(), pair) == pairs.end())
       pairs.push_back(pair);

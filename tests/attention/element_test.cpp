@@ -35,7 +35,7 @@ using NativeElement =
 template <class Cache, class Code>
 void round_to_codes(RowsView<float> query) {
   constexpr bool is_rotated = Cache::row_rotation == RowRotation::walsh_hadamard;
-  const Index width = (query.cols + Code::block - 1) / Code::block * Code::block;
+  const Index width = round_up(query.cols, Code::block);
   std::vector<Code> codes(static_cast<std::size_t>(width));
   for (Index r = 0; r < query.rows; ++r) {
     if (is_rotated) simd::rotate_hadamard(query.row(r), query.cols);

@@ -35,7 +35,7 @@ struct Factors {
   std::vector<simd::CodeRow> units;
 
   Factors(const Rows<float>& numbers, Index begin)
-      : rows(numbers.rows), stride((begin + numbers.cols + block - 1) / block * block),
+      : rows(numbers.rows), stride(round_up(begin + numbers.cols, block)),
         codes(static_cast<std::size_t>(rows * stride)) {
     std::vector<float> row(static_cast<std::size_t>(stride));
     for (Index r = 0; r < rows; ++r) {
@@ -89,7 +89,7 @@ TYPED_TEST(CodeProduct, EveryShape) {
             const Rows<float> before = Rows<float>(rows, vectors * n, random);
             Rows<float> product = before, sum = before;
             const RowsView<const TypeParam> some =
-                left.view().middle_cols(0, (depth + Step::rows - 1) / Step::rows * Step::rows);
+                left.view().middle_cols(0, round_up(depth, Step::rows));
             if (first == 0)
               simd::product(some, left.units.data(), right.view(), product.view(),
                             right.data.data());

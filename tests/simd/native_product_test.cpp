@@ -53,7 +53,7 @@ TEST(NativeProduct, EveryShape) {
     for (Index vectors = 1; vectors <= 10; ++vectors)
       for (const Index depth : {1, 2, 5, 31, 64, 130})
         for (Index first = 0; first < std::min(step, depth); ++first) {
-          const Index whole = (depth + step - 1) / step * step;
+          const Index whole = round_up(depth, step);
           Rounded<RoundedFactor> left(rows, whole, random);
           for (Index r = 0; r < rows; ++r)
             for (Index k = 0; k < whole; ++k)

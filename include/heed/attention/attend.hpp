@@ -49,8 +49,8 @@ namespace detail {
 inline Index checked_group_size(std::string_view where, Index num_heads, Index num_kv_heads) {
   require(num_kv_heads > 0 && num_heads % num_kv_heads == 0, where, [&] {
     return "num_heads (" + std::to_string(num_heads) +
-           ", of query) must be a multiple of num_kv_heads (" + std::to_string(num_kv_heads) +
-           ", of key)";
+           ", of the query) must be a multiple of num_kv_heads (" + std::to_string(num_kv_heads) +
+           ", of the keys)";
   });
   return num_heads / num_kv_heads;
 }
@@ -90,26 +90,28 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
                   {num_heads, query.rows});
   if (!problem.sinks.empty())
     require_shape(where, "sinks [num_heads]", {std::ssize(problem.sinks)}, {num_heads});
-  check_mask(where, *problem.mask, problem.place.total, problem.extent());
-  score.check(where, problem.place.total, problem.extent());
+  check_mask(where, *problem.mask, problem.heads.total, problem.extent());
+  score.check(where, problem.heads.total, problem.extent());
 }
 
-/// The scale that queries are multiplied by, once a call, and the rest of a score policy, which
-/// every page's scores go through. Queries for native products are left as they are, since they are
-/// rounded, and those of a model in bf16 then lose nothing.
+/// Splits a score policy into the scale that queries are multiplied by, once a call, and the rest,
+/// which every page's scores go through. Queries for native products are left as they are, since
+/// they are rounded, and those of a model in bf16 then lose nothing.
 template <class Source, class Score>
-auto query_scale(const Score& score) {
+auto split_query_scale(const Score& score) {
   if constexpr (IsNative<Source>)
     return std::pair<double, const Score&>(1, score);
   else
     return split_scale(score);
 }
 
+/// Some heads of a layer, or all of a call.
 template <class T, class Source, class Mask, class Score>
-void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask,
-                const Score& score, HeadsView<T> out, const AttendOptions<T>& options,
-                HeadPlace place) {
-  const auto& [scale, rest] = query_scale<Source>(score);
+void attend_heads(HeadsView<const T> query, const Source& source, const Mask& mask,
+                  const Score& score_or_scale, HeadsView<T> out, const AttendOptions<T>& options,
+                  HeadRange heads) {
+  const auto score = as_score_policy(score_or_scale);
+  const auto& [scale, rest] = split_query_scale<Source>(score);
   const Problem<T, Source, Mask> problem{
       query,
       static_cast<T>(scale),
@@ -118,7 +120,7 @@ void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask
       out,
       options.lse,
       options.sinks,
-      place,
+      heads,
       checked_group_size("attend", query.num_heads, source.num_kv_heads())};
   check_problem("attend", problem, score);
   Workspace local;
@@ -130,10 +132,10 @@ void attend_one(HeadsView<const T> query, const Source& source, const Mask& mask
 template <class T, class Out, class Lse, class Attend>
 void with_lse(Out&& out, Lse&& lse, const Attend& attend) {
   const HeadsView<T> heads(std::forward<Out>(out));
-  const RowsView<T> sums(std::forward<Lse>(lse));
-  require_shape("attend", "lse [num_heads, seqlen_q]", {sums.rows, sums.cols},
+  const RowsView<T> lse_rows(std::forward<Lse>(lse));
+  require_shape("attend", "lse [num_heads, seqlen_q]", {lse_rows.rows, lse_rows.cols},
                 {heads.num_heads, heads.rows});
-  attend(heads, AttendOptions<T>{.lse = sums});
+  attend(heads, AttendOptions<T>{.lse = lse_rows});
 }
 
 }  // namespace detail
@@ -166,10 +168,8 @@ void attend(const Query& query, const Key& key, const Value& value, const Mask& 
   detail::require_shape("attend", "value [num_kv_heads, seqlen_kv, head_dim_v]",
                         {values.num_heads, values.rows, values.cols},
                         {keys.num_heads, keys.rows, values.cols});
-  const detail::MatrixSource<T> source(keys, values);
-  detail::attend_one<T>(query, source, mask, detail::as_score_policy(score),
-                        HeadsView<T>(std::forward<Out>(out)), options,
-                        {.first = 0, .total = HeadsView<const T>(query).num_heads});
+  attend(query, detail::MatrixSource<T>(keys, values), mask, score, std::forward<Out>(out),
+         options);
 }
 
 /// The same, and the log-sum-exp of each row. \param lse  [num_heads, seqlen_q], overwritten
@@ -189,9 +189,9 @@ template <class Query, PageSource Source, class Mask, class Score, class Out>
 void attend(const Query& query, const Source& source, const Mask& mask, const Score& score,
             Out&& out, const AttendOptions<detail::ViewElement<Out>>& options = {}) {
   using T = detail::ViewElement<Out>;
-  detail::attend_one<T>(query, source, mask, detail::as_score_policy(score),
-                        HeadsView<T>(std::forward<Out>(out)), options,
-                        {.first = 0, .total = HeadsView<const T>(query).num_heads});
+  const HeadsView<const T> heads(query);
+  detail::attend_heads<T>(heads, source, mask, score, HeadsView<T>(std::forward<Out>(out)), options,
+                          {.first = 0, .total = heads.num_heads});
 }
 
 /// The same, and the log-sum-exp of each row. \param lse  [num_heads, seqlen_q], overwritten
@@ -210,11 +210,14 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
 /// Sequences whose caches begin with the same pages (KvCache::fork, KvCache::assign_prefix) are
 /// taken together there: a tile of up to 96 query rows, 48 of latents, reads each page once,
 /// whosever rows they are.
-/// \param options  `lse` is not used here: each sequence has its own
-/// \throws ShapeError before anything is written.
+/// \param options  without `lse`: each sequence has its own
+/// \throws ShapeError naming the sequence, before anything is written.
 template <class T, class Source, class Mask, class Score>
 void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, const Score& score,
                   const AttendOptions<T>& options = {}) {
+  constexpr auto where = "attend_batch";
+  detail::require(options.lse.data == nullptr, where,
+                  "options.lse is given, but each sequence has an lse of its own");
   if (sequences.empty()) return;
   using Problem = detail::Problem<T, Source, Mask>;
   Workspace local;
@@ -222,17 +225,20 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
   detail::BorrowedList<Problem> problems(workspace, sequences.size());
   const Source& first = *sequences.front().source;
   const auto policy = detail::as_score_policy(score);
-  const auto& [scale, rest] = detail::query_scale<Source>(policy);
-  for (const auto& [query, source, mask, out, lse] : sequences) {
-    problems.add(
-        {query, static_cast<T>(scale), source, &mask, out, lse, options.sinks,
-         detail::HeadPlace{.first = 0, .total = query.num_heads},
-         detail::checked_group_size("attend_batch", query.num_heads, source->num_kv_heads())});
-    detail::require_shape("attend_batch", "source [head_dim, head_dim_v]",
-                          {source->head_dim(), source->head_dim_v()},
-                          {first.head_dim(), first.head_dim_v()});
-    detail::check_problem("attend_batch", problems.all().back(), policy);
-  }
+  const auto& [scale, rest] = detail::split_query_scale<Source>(policy);
+  const T query_scale = static_cast<T>(scale);
+  for (std::size_t i = 0; i < sequences.size(); ++i)
+    detail::check_sequence(where, i, [&] {
+      const auto& [query, source, mask, out, lse] = sequences[i];
+      const Index group_size =
+          detail::checked_group_size(where, query.num_heads, source->num_kv_heads());
+      problems.add({query, query_scale, source, &mask, out, lse, options.sinks,
+                    detail::HeadRange{.first = 0, .total = query.num_heads}, group_size});
+      detail::require_shape(where, "source [head_dim, head_dim_v]",
+                            {source->head_dim(), source->head_dim_v()},
+                            {first.head_dim(), first.head_dim_v()});
+      detail::check_problem(where, problems.all().back(), policy);
+    });
   detail::run_batch(problems.all(), rest, options.executor, workspace);
 }
 

@@ -40,13 +40,8 @@ template <class T, class Source, class Mask, class Score>
 void run_whole(const BatchTile<T, Source, Mask>& tile, const Score& score,
                const TileScratch<T, Source>& scratch) {
   load_queries(tile, scratch);
-  auto first = scratch;  // the first split needs no merge
-  first.partial = scratch.total;
-  sweep(tile, score, tile.first_split, first);
-  for (Index split = tile.first_split + 1; split < tile.end_split; ++split) {
-    sweep(tile, score, split, scratch);
-    scratch.total.merge(scratch.partial, tile.rows);
-  }
+  sweep_in_order(tile.first_split, tile.end_split, tile.rows, scratch,
+                 [&](Index split, const auto& to) { sweep(tile, score, split, to); });
   finish(tile, scratch.total);
 }
 
@@ -59,26 +54,16 @@ class WavePartials {
   /// \param rows  of the largest tile that is split; 0 if none is
   WavePartials(Workspace& workspace, Index num_splits, Index rows, Index most_rows, Index width)
       : wave_size_(std::min(num_splits, rows == 0 ? 0 : max_partials * most_rows / rows)),
-        rows_(rows), width_(width),
-        block_(workspace.borrow(
-            static_cast<std::size_t>(count() * rows) *
-            (static_cast<std::size_t>(width) * sizeof(T) + sizeof(SoftmaxState<T>)))) {}
+        partials_(workspace, wave_size_ + 2, rows, width) {}
 
   Index wave_size() const { return wave_size_; }
-  Partial<T> of_task(Index task) const { return at(task % wave_size_); }
+  Partial<T> of_task(Index task) const { return partials_[task % wave_size_]; }
   /// Two, since the tile that ends in a wave and the one that begins there are merged at a time.
-  Partial<T> carried_into(Index wave) const { return at(wave_size_ + wave % 2); }
+  Partial<T> carried_into(Index wave) const { return partials_[wave_size_ + wave % 2]; }
 
  private:
-  Index count() const { return wave_size_ + 2; }
-  Partial<T> at(Index slot) const {
-    T* const sums = reinterpret_cast<T*>(block_.data());
-    auto* const states = reinterpret_cast<SoftmaxState<T>*>(sums + count() * rows_ * width_);
-    return {states + slot * rows_, sums + slot * rows_ * width_, width_};
-  }
-
-  Index wave_size_, rows_, width_;
-  Workspace::Borrowed block_;
+  Index wave_size_;
+  Partials<T> partials_;
 };
 
 /// Merges what a wave, tasks [begin, end), found for a tile with what waves before it did.
@@ -104,8 +89,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
                const AnyExecutor& given, Workspace& workspace) {
   const BatchTiles<T, Source, Mask> batch(problems, workspace);
   if (batch.tiles().empty()) return;
-  const AnyExecutor executor =
-      batch.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
+  const AnyExecutor executor = executor_for(batch.work, given);
   TaskMemory<T, Source, Mask> memory(workspace, problems, batch.rows_per_tile);
   const auto large = batch.split_tiles(), others = batch.whole_tiles();
   const Index num_splits = large.empty() ? 0 : large.back().first_task + large.back().num_splits();
@@ -116,7 +100,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
                                  simd::padded(memory.head_dim_v));
   memory.reserve(executor);
   const Index wave_size = std::max<Index>(1, partials.wave_size());
-  const Index num_waves = std::max<Index>(1, (num_splits + wave_size - 1) / wave_size);
+  const Index num_waves = std::max<Index>(1, ceil_div(num_splits, wave_size));
   const auto owner = [&](Index task) {
     return std::upper_bound(large.begin(), large.end(), task,
                             [](Index t, const auto& tile) { return t < tile.first_task; }) -

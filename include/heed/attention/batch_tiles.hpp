@@ -15,9 +15,9 @@
 
 namespace heed::detail {
 
-/// Sequences share a tile from this part of the shorter one's keys on: an eighth. Below it, little
-/// reading is saved, and the tiles are better tasks of their own.
-inline constexpr Index least_common_part = 8;
+/// Sequences share a tile if at least one in so many of the shorter one's keys is common. Below it,
+/// little reading is saved, and the tiles are better tasks of their own.
+inline constexpr Index keys_per_common = 8;
 
 /// A sequence in the order of a batch.
 template <class T, class Source, class Mask>
@@ -70,8 +70,7 @@ void order_sequences(std::span<Ordered<T, Source, Mask>> sequences) {
     // Only those of which the same keys are held can read pages together.
     const auto kind = [](const auto& one) {
       const KeyRange dropped = dropped_keys(*one.problem->source);
-      const bool some = dropped.begin < dropped.end;
-      return std::tuple(some ? dropped.begin : 0, some ? dropped.end : 0,
+      return std::tuple(dropped.empty() ? 0 : dropped.begin, dropped.empty() ? 0 : dropped.end,
                         one.problem->source->num_kv_heads());
     };
     std::sort(sequences.begin(), sequences.end(), [&](const auto& a, const auto& b) {
@@ -145,7 +144,7 @@ class BatchTiles {
     const Index most_rows = most_tile_rows();
     Index num_sequences = 0, num_parts = more_parts, num_tiles = more_parts;
     for (const auto& problem : problems) {
-      const Index pieces = (problem.rows() + most_rows - 1) / most_rows;
+      const Index pieces = ceil_div(problem.rows(), most_rows);
       num_sequences += pieces > 0 ? 1 : 0;
       num_parts += pieces;
       num_tiles += pieces * problem.source->num_kv_heads();
@@ -171,7 +170,7 @@ class BatchTiles {
 
   static bool join(const Sequence& a, const Sequence& b) {
     const Index shorter = std::min(a.problem->source->seqlen(), b.problem->source->seqlen());
-    return b.common > 0 && b.common * least_common_part >= shorter;
+    return b.common > 0 && b.common * keys_per_common >= shorter;
   }
 
   /// Into tiles of at most so many rows.
@@ -201,19 +200,18 @@ class BatchTiles {
   void add_tiles(std::span<const Part> parts, Index rows) {
     OneTile tile{.segments = parts, .kv_head = 0, .rows = rows};
     const Source& source = *parts.front().problem->source;
-    KeyRange keys{source.seqlen(), 0};
+    KeyRange keys;
     for (const Part& part : parts) {
       const Index seqlen = part.problem->source->seqlen();
       const KeyRange own = tile_keys(*part.problem, part.tile(0), {0, seqlen}).some;
       work +=
           part.count * seqlen * (source.head_dim() + source.head_dim_v()) * source.num_kv_heads();
-      if (own.end <= own.begin) continue;
-      keys = {std::min(keys.begin, own.begin), std::max(keys.end, own.end)};
+      keys = hull(keys, own);
       // To read keys takes about as long as to compute a register tile's rows.
-      tile.cost += (part.count + simd::max_tile_rows) * (own.end - own.begin);
+      tile.cost += (part.count + simd::max_tile_rows) * own.size();
     }
     tile.first_split = keys.begin / split_size;
-    tile.end_split = std::max(tile.first_split, (keys.end + split_size - 1) / split_size);
+    tile.end_split = std::max(tile.first_split, ceil_div(keys.end, split_size));
     num_splits_ = std::max(num_splits_, tile.num_splits());
     for (; tile.kv_head < source.num_kv_heads(); ++tile.kv_head) {
       tiles_ = all_tiles_.first(tiles_.size() + 1);

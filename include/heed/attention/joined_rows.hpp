@@ -66,12 +66,11 @@ class JoinedRows {
 
 template <class T, class Source, class Mask>
 TileKeys tile_keys(const JoinedRows<T, Source, Mask>& rows, const Tile& tile, KeyRange range) {
-  TileKeys all{{range.end, range.begin}, range};
+  TileKeys all{{}, range};
   for (const auto& segment : rows.segments()) {
     const TileKeys keys = tile_keys(*segment.problem, segment.tile(tile.kv_head), range);
     all.every = intersection(all.every, keys.every);
-    if (keys.some.end <= keys.some.begin) continue;
-    all.some = {std::min(all.some.begin, keys.some.begin), std::max(all.some.end, keys.some.end)};
+    all.some = hull(all.some, keys.some);
   }
   return all;
 }
@@ -105,7 +104,7 @@ void sweep_segments(std::span<const Segment<T, Source, Mask>> segments, const Sc
     sweep_keys(rows, score, Tile{kv_head, 0, rows.rows()}, {range.begin, common}, scratch);
     range.begin = common;
   }
-  if (range.begin >= range.end) return;
+  if (range.empty()) return;
   // From here on each goes with those that share more with it.
   for (std::size_t begin = 0; begin < segments.size();) {
     std::size_t end = begin + 1;

@@ -31,6 +31,11 @@ inline constexpr Index max_partials = 64;
 /// microseconds.
 inline constexpr Index min_parallel_work = Index{1} << 18;
 
+/// Who does so many multiplications.
+inline AnyExecutor executor_for(Index work, const AnyExecutor& given) {
+  return work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
+}
+
 /// A call of fewer tasks than this has its tiles halved, so that more threads find work. A row's
 /// bits do not depend on the rows beside it.
 inline constexpr Index min_tasks = 4;
@@ -64,7 +69,7 @@ struct Schedule {
     const Source& source = *one.source;
     const Index width = source.head_dim() + source.head_dim_v();
     work = one.query.num_heads * one.query.rows * source.seqlen() * width;
-    num_splits = (source.seqlen() + split_size - 1) / split_size;
+    num_splits = ceil_div(source.seqlen(), split_size);
     rows_per_tile =
         std::min(tile_rows(source.head_dim(), source.head_dim_v()), std::max<Index>(one.rows(), 1));
     if (work < min_parallel_work) return;
@@ -72,7 +77,7 @@ struct Schedule {
       rows_per_tile = (rows_per_tile + 1) / 2;
   }
 
-  Index tiles_per_head() const { return (problem.rows() + rows_per_tile - 1) / rows_per_tile; }
+  Index tiles_per_head() const { return ceil_div(problem.rows(), rows_per_tile); }
   Index num_tiles() const { return tiles_per_head() * problem.source->num_kv_heads(); }
   Tile tile(Index index) const {
     const Index per_head = tiles_per_head();
@@ -102,8 +107,9 @@ struct TaskMemory {
       page_scratch = std::max(page_scratch, problem.source->page_scratch());
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
   }
-  /// So that no task allocates: to be called when all else of the call is borrowed. For as many
-  /// tasks as may ever run at one time, as the next call of a decoder may have more than this one.
+  /// A block for every task that the executor may ever run at once, so that no task allocates, in
+  /// this call or in a later one of more tasks. To be called when all else of the call is borrowed,
+  /// which would take these blocks.
   void reserve(const AnyExecutor& executor) const {
     workspace.reserve(executor.concurrency(), bytes);
   }
@@ -117,6 +123,20 @@ struct TaskMemory {
   }
 };
 
+/// The splits [first, end) of a tile's keys one after another, and at least one: fills
+/// scratch.total. \param sweep_split  (split, scratch): fills scratch.partial
+template <class T, class Source, class SweepSplit>
+void sweep_in_order(Index first, Index end, Index rows, const TileScratch<T, Source>& scratch,
+                    const SweepSplit& sweep_split) {
+  auto onto_total = scratch;  // the first needs no merge
+  onto_total.partial = scratch.total;
+  sweep_split(first, onto_total);
+  for (Index split = first + 1; split < end; ++split) {
+    sweep_split(split, scratch);
+    scratch.total.merge(scratch.partial, rows);
+  }
+}
+
 /// A task per tile.
 template <class T, class Source, class Mask, class Score>
 void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
@@ -128,16 +148,11 @@ void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
     memory.with_scratch([&](const auto& scratch) {
       load_queries(problem, tile, scratch);
       const KeyRange keys = tile_keys(problem, tile, {0, problem.source->seqlen()}).some;
-      Index split = keys.begin / split_size;
-      auto first = scratch;  // the first split needs no merge
-      first.partial = scratch.total;
-      sweep(problem, score, tile, split_range(split), first);
-      Partial<T> total = scratch.total;
-      for (++split; split * split_size < keys.end; ++split) {
-        sweep(problem, score, tile, split_range(split), scratch);
-        total.merge(scratch.partial, tile.count);
-      }
-      finish(problem, tile, total);
+      sweep_in_order(keys.begin / split_size, ceil_div(keys.end, split_size), tile.count, scratch,
+                     [&](Index split, const auto& to) {
+                       sweep(problem, score, tile, split_range(split), to);
+                     });
+      finish(problem, tile, scratch.total);
     });
   });
 }
@@ -149,21 +164,13 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
   const Problem<T, Source, Mask>& problem = schedule.problem;
   const Index num_tiles = schedule.num_tiles();
   const Index splits_per_wave = std::min(max_partials / num_tiles, schedule.num_splits);
-  const Index rows = memory.rows;
-  const Index width = simd::padded(memory.head_dim_v);
-  const Index num_partials = num_tiles * (splits_per_wave + 1);
-  const Index sums = num_partials * rows * width;
-  const Workspace::Borrowed block = memory.workspace.borrow(
-      static_cast<std::size_t>(sums) * sizeof(T) +
-      static_cast<std::size_t>(num_partials * rows) * sizeof(SoftmaxState<T>));
-  T* const all_sums = reinterpret_cast<T*>(block.data());
-  auto* const all_states = reinterpret_cast<SoftmaxState<T>*>(all_sums + sums);
+  const Partials<T> partials(memory.workspace, num_tiles * (splits_per_wave + 1), memory.rows,
+                             simd::padded(memory.head_dim_v));
   /// Partial `slot` of a tile; slot 0 is its total.
   const auto partial_of = [&](Index tile, Index slot) {
-    const Index index = tile * (splits_per_wave + 1) + slot;
-    return Partial<T>{all_states + index * rows, all_sums + index * rows * width, width};
+    return partials[tile * (splits_per_wave + 1) + slot];
   };
-  for (Index index = 0; index < num_tiles; ++index) partial_of(index, 0).reset(rows);
+  for (Index index = 0; index < num_tiles; ++index) partial_of(index, 0).reset(memory.rows);
   memory.reserve(executor);
 
   for (Index wave = 0; wave < schedule.num_splits; wave += splits_per_wave) {
@@ -190,8 +197,7 @@ void run(const Problem<T, Source, Mask>& problem, const Score& score, const AnyE
          Workspace& workspace) {
   const Schedule<T, Source, Mask> schedule(problem);
   if (schedule.num_tiles() == 0) return;
-  const AnyExecutor executor =
-      schedule.work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
+  const AnyExecutor executor = executor_for(schedule.work, given);
   TaskMemory<T, Source, Mask> memory(workspace, std::span(&problem, 1), schedule.rows_per_tile);
   if (schedule.num_tiles() < max_partials && schedule.num_splits > 1)
     run_splits(schedule, score, executor, memory);

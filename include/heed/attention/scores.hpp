@@ -102,7 +102,7 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
   if constexpr (Source::key_layout == KeyLayout::transposed) {
     const Index head_dim = problem.source->head_dim();
     constexpr Index step = simd::DepthStep<T, Factor>::rows;
-    const RowsView<const Factor> head = query.middle_cols(0, (head_dim + step - 1) / step * step);
+    const RowsView<const Factor> head = query.middle_cols(0, round_up(head_dim, step));
     const RowsView<const Element> keys(view.keys + first, head_dim, width, view.key_stride);
     if constexpr (has_scales<Element> && !IsNative<Source>) {
       if (view.channel_scales != nullptr) {

@@ -29,19 +29,18 @@ struct TileKeys {
   KeyRange every;  ///< all in it are seen by every row, if the mask is a RangeMask
 
   bool whole_page(Index page_begin) const {
-    return every.begin <= page_begin && page_begin + page_size <= every.end;
+    return every.contains({page_begin, page_begin + page_size});
   }
 };
 
 template <class T, class Source, class Mask>
 TileKeys tile_keys(const Problem<T, Source, Mask>& problem, const Tile& tile, KeyRange split) {
-  TileKeys keys{{split.end, split.begin}, split};
+  TileKeys keys{{}, split};
   const Index last = problem.position(tile.begin + tile.count - 1);
   for (Index q_row = problem.position(tile.begin); q_row <= last; ++q_row) {
     const KeyRange range = intersection(mask_range(*problem.mask, q_row, problem.extent()), split);
     keys.every = intersection(keys.every, range);
-    if (range.end <= range.begin) continue;
-    keys.some = {std::min(keys.some.begin, range.begin), std::max(keys.some.end, range.end)};
+    keys.some = hull(keys.some, range);
   }
   return keys;
 }
@@ -79,7 +78,7 @@ PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile&
 /// Looks at the values of the keys that are seen at all. Only finite ones may be multiplied by the
 /// probability of 0 that a hidden key has.
 template <class T, class Element>
-Values inspect_values(const PageView<Element>& page, const PageVisibility& seen, Index width) {
+ValuesAre inspect_values(const PageView<Element>& page, const PageVisibility& seen, Index width) {
   const StripsView<const Element> values = page.value_rows(seen.last(), width);
   const auto zero = simd::broadcast(T{0});
   auto sum = zero;
@@ -89,7 +88,7 @@ Values inspect_values(const PageView<Element>& page, const PageVisibility& seen,
       row_sum = simd::mul_add(simd::load_as<T>(values.at(key, c)), zero, row_sum);
     sum = simd::add(sum, row_sum);
   }
-  return std::isnan(simd::sum_lanes(sum)) ? Values::some_not_finite : Values::finite;
+  return std::isnan(simd::sum_lanes(sum)) ? ValuesAre::some_not_finite : ValuesAre::finite;
 }
 
 /// partial = carry * partial + probabilities . values, touching no key that the row does not see.
@@ -150,12 +149,12 @@ void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
   using Factor = typename TileScratch<T, Source>::Factor;
   const Index head_dim_v = problem.source->head_dim_v();
   if constexpr (!has_scales<Element>)
-    if (seen.edge() && page.values == Values::some_not_finite)
+    if (seen.edge() && page.values == ValuesAre::some_not_finite)
       return add_visible_values(scratch, page.view, rows, head_dim_v);
   // Whole steps up to the last key that anyone sees.
   constexpr Index step = simd::DepthStep<T, Factor>::rows;
-  const Index keys = (seen.last() + step - 1) / step * step;
-  const Index width = (head_dim_v + n - 1) / n * n, count = rows.end - rows.begin;
+  const Index keys = round_up(seen.last(), step);
+  const Index width = round_up(head_dim_v, n), count = rows.end - rows.begin;
   const Partial<T>& partial = scratch.partial;
   const RowsView<const Factor> probs(scratch.probs + rows.begin * page_size, count, keys,
                                      page_size);
@@ -179,7 +178,7 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
   constexpr Index n = simd::lanes<T>;
   const PageView<Element>& view = page.view;
   // Whole vectors around the keys that anyone sees; a full page is the usual case.
-  const VectorRange vectors{seen.first() / n, (seen.last() + n - 1) / n};
+  const VectorRange vectors{seen.first() / n, ceil_div(seen.last(), n)};
   compute_scores(problem, rows, page, vectors, scratch);
   // A row that sees the whole page takes a way on which the compiler knows so.
   const auto either_way = [&](Index r, const auto& f) {
@@ -206,13 +205,6 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
 /// Rows that are taken together on a page that not all of them see alike: few, so that little is
 /// computed only to be hidden.
 inline constexpr Index edge_rows = 2 * simd::max_tile_rows;
-
-/// The first page from `index` on of which the source holds some key.
-inline Index first_held_page(Index index, KeyRange dropped) {
-  const bool is_dropped =
-      dropped.begin <= index * page_size && (index + 1) * page_size <= dropped.end;
-  return is_dropped ? dropped.end / page_size : index;
-}
 
 /// A tile attends to a page of which it sees something.
 template <class Problem, class T, class Source, class Score, class Element>
@@ -270,12 +262,12 @@ void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, Ke
       if (index == source.open_page_index()) {
         const PageView<T> open = source.open_page(tile.kv_head);
         sweep_page(problem, score, tile,
-                   CurrentPage<T>{open, nullptr, nullptr, begin, Values::finite}, seen, scratch);
+                   CurrentPage<T>{open, nullptr, nullptr, begin, ValuesAre::finite}, seen, scratch);
         continue;
       }
     }
     CurrentPage<Element> page{source.page(tile.kv_head, index, scratch.page), nullptr, nullptr,
-                              begin, Values::finite};
+                              begin, ValuesAre::finite};
     const Index next = held_from(index + 1);
     const bool is_last = next * page_size >= keys.some.end;
     fetch_ahead(source, tile, is_last ? std::nullopt : std::optional(next), page);

@@ -8,55 +8,12 @@
 #include <span>
 #include <type_traits>
 
-#include "heed/base/views.hpp"
-#include "heed/base/workspace.hpp"
-#include "heed/cache/page.hpp"
-#include "heed/policy/mask.hpp"
+#include "heed/attention/partial.hpp"
+#include "heed/attention/problem.hpp"
 #include "heed/simd/codes.hpp"
 #include "heed/simd/walsh_hadamard.hpp"
-#include "heed/softmax/state.hpp"
 
 namespace heed::detail {
-
-/// The keys that a source no longer holds.
-template <class Source>
-KeyRange dropped_keys(const Source& source) {
-  if constexpr (HasDroppedKeys<Source>)
-    return source.dropped();
-  else
-    return {};
-}
-
-/// Where the heads of a call stand among the layer's: masks and scores count from the layer's
-/// first.
-struct HeadPlace {
-  Index first;
-  Index total;
-};
-
-/// One sequence's attention: what `attend` was called with, checked.
-template <class T, class Source, class Mask>
-struct Problem {
-  HeadsView<const T> query;  ///< [num_heads, seqlen_q, head_dim]
-  T query_scale;             ///< what queries are multiplied by first; see query_scale
-  const Source* source;
-  const Mask* mask;
-  HeadsView<T> out;          ///< [num_heads, seqlen_q, head_dim_v]
-  RowsView<T> lse;           ///< [num_heads, seqlen_q], or empty if not wanted
-  std::span<const T> sinks;  ///< [num_heads], or empty if there are none
-  HeadPlace place;
-  Index group_size;  ///< query heads to a key/value head: kept, as a division takes long
-
-  MaskExtent extent() const { return {query.rows, source->seqlen()}; }
-  MaskExtent extent_of(Index) const { return extent(); }
-  /// Rows that share a key/value head. Row r is position r / group_size of the group's head
-  /// r % group_size: neighbours in a tile are neighbours in the sequence, so a mask's edge is
-  /// short.
-  Index rows() const { return query.rows * group_size; }
-  Index position(Index row) const { return row / group_size; }
-  Index head(Index kv_head, Index row) const { return kv_head * group_size + row % group_size; }
-  Index layer_head(Index kv_head, Index row) const { return place.first + head(kv_head, row); }
-};
 
 /// No tile has more rows. A multiple of the register tile.
 inline constexpr Index max_rows_per_tile = 16 * simd::max_tile_rows;
@@ -75,7 +32,7 @@ struct RowRange {
 };
 
 /// How the values of a page are.
-enum class Values { finite, some_not_finite };
+enum class ValuesAre { finite, some_not_finite };
 
 /// A page on its way through the kernel.
 template <class Element>
@@ -84,33 +41,7 @@ struct CurrentPage {
   const Element* after_keys;    ///< to be fetched from memory while its keys are read, or null
   const Element* after_values;  ///< likewise while its values are
   Index begin;                  ///< its first key
-  Values values;                ///< a NaN or inf must not reach rows that do not see it
-};
-
-/// A tile's unfinished result: per row a softmax state and a sum of values.
-template <class T>
-struct Partial {
-  SoftmaxState<T>* state;  ///< [rows]
-  T* sum;                  ///< [rows, stride]
-  Index stride;            ///< head_dim_v, padded
-
-  void reset(Index rows) const {
-    std::fill_n(state, rows, SoftmaxState<T>{});
-    std::fill_n(sum, rows * stride, T{0});
-  }
-  Partial from_row(Index row) const { return {state + row, sum + row * stride, stride}; }
-  /// Adds what `other` found among other keys. What either has of keys without weight, a NaN among
-  /// them, is nothing: it must not depend on where a task's keys begin.
-  void merge(const Partial& other, Index rows) const {
-    for (Index r = 0; r < rows; ++r) {
-      if (other.state[r].empty()) continue;
-      T* const to = sum + r * stride;
-      const T* const from = other.sum + r * stride;
-      if (state[r].empty()) std::fill_n(to, stride, T{0});
-      const auto factors = state[r].merge(other.state[r]);
-      for (Index c = 0; c < stride; ++c) to[c] = factors.self * to[c] + factors.other * from[c];
-    }
-  }
+  ValuesAre values;             ///< a NaN or inf must not reach rows that do not see it
 };
 
 /// What queries and probabilities are kept as, which pages are multiplied by.
@@ -128,7 +59,7 @@ template <class Source, class Factor>
 Index query_width(Index head_dim, Index head_dim_v) {
   const Index width = has_rope_apart<Source> ? head_dim_v : head_dim;
   if constexpr (std::same_as<Factor, simd::SplitCode>)
-    return (width + Factor::block - 1) / Factor::block * Factor::block;
+    return round_up(width, Factor::block);
   else
     return simd::padded(width);
 }

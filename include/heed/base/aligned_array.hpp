@@ -21,9 +21,7 @@ namespace heed::detail {
 /// A cache line, and the widest vector register.
 inline constexpr std::size_t memory_alignment = 64;
 /// What an array of so many bytes takes where the next one begins on a cache line.
-constexpr std::size_t aligned_bytes(std::size_t bytes) {
-  return (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
-}
+constexpr std::size_t aligned_bytes(std::size_t bytes) { return round_up(bytes, memory_alignment); }
 
 /// From this size on, an array asks for huge pages: that of one on x86-64 and AArch64.
 inline constexpr std::size_t huge_page_size = std::size_t{2} << 20;
@@ -35,7 +33,7 @@ inline void prefer_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] st
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr std::uintptr_t small_page = 4096;
   const auto begin = reinterpret_cast<std::uintptr_t>(memory);
-  const auto skipped = (begin + small_page - 1) / small_page * small_page - begin;
+  const auto skipped = round_up(begin, small_page) - begin;
   if (bytes >= huge_page_size)
     ::madvise(static_cast<std::byte*>(memory) + skipped, bytes - skipped, MADV_HUGEPAGE);
 #endif

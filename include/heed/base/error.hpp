@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -22,7 +23,8 @@ class ShapeError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
-/// A cache has no room for the tokens it was given. It is as it was before the call.
+/// A cache has no room for the tokens it was given, or is to be larger than can be. It is as it was
+/// before the call.
 class CapacityError : public std::length_error {
  public:
   using std::length_error::length_error;
@@ -69,16 +71,29 @@ inline std::string shape_text(std::initializer_list<Index> shape) {
   return text + "]";
 }
 
+/// What every message is made of. \param where  the public function that was called
+inline std::string message(std::string_view where, std::string_view sentence) {
+  std::string text = "heed::";
+  text.append(where).append(": ").append(sentence);
+  return text;
+}
+
+/// "3.5": a number as it is written in messages.
+template <class Number>
+std::string number_text(Number number) {
+  std::ostringstream text;
+  text << number;
+  return text.str();
+}
+
 [[noreturn]] inline void throw_shape_error(std::string_view where, std::string_view argument,
                                            std::string_view found, std::string_view expected) {
-  std::string text = "heed::";
-  text.append(where).append(": ").append(argument);
+  std::string text(argument);
   text.append(" has shape ").append(found).append(", expected ").append(expected);
-  throw ShapeError(text);
+  throw ShapeError(message(where, text));
 }
 
 /// Throws ShapeError unless `found` equals `expected`.
-/// \param where     the public function that was called
 /// \param argument  the argument and its axes, as in "key [num_kv_heads, seqlen_kv, head_dim]"
 inline void require_shape(std::string_view where, std::string_view argument,
                           std::initializer_list<Index> found,
@@ -93,13 +108,38 @@ inline void require_shape(std::string_view where, std::string_view argument,
 template <class Sentence>
 void require(bool condition, std::string_view where, const Sentence& sentence) {
   if (condition) return;
-  std::string text = "heed::";
-  text.append(where).append(": ");
   if constexpr (std::is_invocable_v<const Sentence&>)
-    text.append(sentence());
+    throw ShapeError(message(where, sentence()));
   else
-    text.append(sentence);
-  throw ShapeError(text);
+    throw ShapeError(message(where, sentence));
+}
+
+/// Throws ShapeError unless a number is as it must be.
+/// \param name      of the argument or field
+/// \param expected  what it must be, as in "a positive even number"
+template <class Number>
+void require_number(bool holds, std::string_view where, std::string_view name, Number found,
+                    std::string_view expected) {
+  require(holds, where, [&] {
+    return std::string(name) + " is " + number_text(found) + ", expected " + std::string(expected);
+  });
+}
+
+/// Runs the checks of one sequence of a batch; the message of what they throw then names it.
+template <class Checks>
+void check_sequence(std::string_view where, std::size_t index, const Checks& checks) {
+  const auto named = [&](std::string_view text) {
+    for (const auto prefix : {std::string_view("heed::"), where, std::string_view(": ")})
+      if (text.starts_with(prefix)) text.remove_prefix(prefix.size());
+    return message(where, "sequence " + std::to_string(index) + ": " + std::string(text));
+  };
+  try {
+    checks();
+  } catch (const ShapeError& error) {
+    throw ShapeError(named(error.what()));
+  } catch (const CapacityError& error) {
+    throw CapacityError(named(error.what()));
+  }
 }
 
 }  // namespace detail

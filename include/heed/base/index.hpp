@@ -3,7 +3,9 @@
 /// The integer for sizes and positions, and the mark for sizes known at run time. Layer 0, public.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
+#include <type_traits>
 
 namespace heed {
 
@@ -14,16 +16,20 @@ using Index = std::ptrdiff_t;
 /// Eigen::Dynamic's.
 inline constexpr Index dynamic = -1;
 
-/// Tokens per page of keys and values. 64 because one bit per token then fills one machine word (a
-/// row's mask of a page is a std::uint64_t), and a row's scores of a page fill four AVX-512, eight
-/// AVX2 or sixteen SSE registers.
-inline constexpr Index page_size = 64;
-/// Pages that so many tokens take.
-constexpr Index page_count(Index tokens) {
-  return tokens / page_size + (tokens % page_size != 0 ? 1 : 0);
+/// The size that is fixed, or the one given at run time where that is `dynamic`.
+constexpr Index fixed_or(Index fixed, Index given) noexcept {
+  return fixed == dynamic ? given : fixed;
 }
 
-/// Columns of a strip of rows (StripsView): what the widest register tile takes at once.
-inline constexpr Index strip_width = 64;
+/// count / part, rounded up: how many parts hold so many. \pre  count >= 0, part > 0
+template <std::integral I>
+constexpr I ceil_div(I count, std::type_identity_t<I> part) noexcept {
+  return count / part + (count % part != 0 ? 1 : 0);
+}
+/// The smallest multiple of `part` that is not below `count`.
+template <std::integral I>
+constexpr I round_up(I count, std::type_identity_t<I> part) noexcept {
+  return ceil_div(count, part) * part;
+}
 
 }  // namespace heed

@@ -15,6 +15,7 @@
 
 #include "heed/base/error.hpp"
 #include "heed/base/index.hpp"
+#include "heed/base/page_size.hpp"
 
 namespace heed {
 namespace detail {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "heed/base/error.hpp"
+#include "heed/base/page_size.hpp"
 
 namespace heed {
 

@@ -183,7 +183,7 @@ class FullPage {
   }
   /// Elements that a column of so many rows takes.
   static constexpr Index kept_rows(Index rows) noexcept {
-    return (rows + rows_an_element<Stored> - 1) / rows_an_element<Stored>;
+    return ceil_div(rows, rows_an_element<Stored>);
   }
   static float* floats(std::byte* at) noexcept { return reinterpret_cast<float*>(at); }
   Kept* key_at(std::byte* head, Index slot, Index c) const noexcept {

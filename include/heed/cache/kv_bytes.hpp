@@ -25,6 +25,7 @@
 
 #include "heed/base/element.hpp"
 #include "heed/base/index.hpp"
+#include "heed/base/page_size.hpp"
 #include "heed/base/shape.hpp"
 
 namespace heed {
@@ -40,12 +41,12 @@ struct KvElement {
 
   /// Bytes of a row of `width` elements; a last byte that is not full counts whole.
   constexpr Index row_bytes(Index width) const {
-    return (width * bits + 7) / 8 + scale_bytes_per_row;
+    return ceil_div(width * bits, 8) + scale_bytes_per_row;
   }
   /// The same of a key of a head.
   constexpr Index key_bytes(Index width) const {
     if (!scale_bytes_per_channel) return row_bytes(width);
-    return (width * bits + 7) / 8 + (width * *scale_bytes_per_channel + page_size - 1) / page_size;
+    return ceil_div(width * bits, 8) + ceil_div(width * *scale_bytes_per_channel, page_size);
   }
 
   friend constexpr bool operator==(const KvElement&, const KvElement&) = default;
@@ -74,7 +75,7 @@ constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& e
 /// Source: DeepSeek-V2 2024, arXiv:2405.04434, section 2.1.4 and table 1.
 constexpr Index kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
   if (!element.rope_bits) return element.row_bytes(shape.latent_dim + shape.rope_dim);
-  return element.row_bytes(shape.latent_dim) + (shape.rope_dim * *element.rope_bits + 7) / 8;
+  return element.row_bytes(shape.latent_dim) + ceil_div(shape.rope_dim * *element.rope_bits, 8);
 }
 
 /// Bytes that one token takes in one layer of MLA if the keys and values made from the latent are

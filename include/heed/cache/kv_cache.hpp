@@ -281,9 +281,8 @@ class KvCache {
       return "there is no kv_head " + std::to_string(kv_head) + " of " +
              std::to_string(num_kv_heads());
     });
-    const auto [dropped_begin, dropped_end] = dropped();
     for (Index token = 0; token < seqlen(); ++token) {
-      if (dropped_begin <= token && token < dropped_end) {
+      if (dropped().contains(token)) {
         std::fill_n(out.row(token), width, T{0});
         continue;
       }

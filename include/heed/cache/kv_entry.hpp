@@ -28,7 +28,7 @@ template <Index NumKvHeads = dynamic, Index HeadDim = dynamic, Index HeadDimV = 
 struct FullKv {
   Index num_kv_heads = NumKvHeads;
   Index head_dim = HeadDim;
-  Index head_dim_v = HeadDimV == dynamic ? head_dim : HeadDimV;
+  Index head_dim_v = fixed_or(HeadDimV, head_dim);
 
   static constexpr KeyLayout key_layout = KeyLayout::transposed;
   /// Columns of a key and of a value of a head.
@@ -36,10 +36,10 @@ struct FullKv {
   constexpr Index value_width() const noexcept { return head_dim_v; }
 
   void check(std::string_view where) const {
-    detail::require_shape(
-        where, "entry [num_kv_heads, head_dim, head_dim_v]", {num_kv_heads, head_dim, head_dim_v},
-        {NumKvHeads == dynamic ? num_kv_heads : NumKvHeads, HeadDim == dynamic ? head_dim : HeadDim,
-         HeadDimV == dynamic ? head_dim_v : HeadDimV});
+    detail::require_shape(where, "entry [num_kv_heads, head_dim, head_dim_v]",
+                          {num_kv_heads, head_dim, head_dim_v},
+                          {fixed_or(NumKvHeads, num_kv_heads), fixed_or(HeadDim, head_dim),
+                           fixed_or(HeadDimV, head_dim_v)});
     detail::require(num_kv_heads > 0 && head_dim > 0 && head_dim_v > 0, where,
                     "the entry's sizes must be positive; those left dynamic are given at run time");
     detail::require(std::max({num_kv_heads, head_dim, head_dim_v}) <= detail::most_entry_size,
@@ -62,9 +62,8 @@ struct LatentKv {
   constexpr Index value_width() const noexcept { return latent_dim; }
 
   void check(std::string_view where) const {
-    detail::require_shape(
-        where, "entry [latent_dim, rope_dim]", {latent_dim, rope_dim},
-        {LatentDim == dynamic ? latent_dim : LatentDim, RopeDim == dynamic ? rope_dim : RopeDim});
+    detail::require_shape(where, "entry [latent_dim, rope_dim]", {latent_dim, rope_dim},
+                          {fixed_or(LatentDim, latent_dim), fixed_or(RopeDim, rope_dim)});
     detail::require(latent_dim > 0 && rope_dim >= 0, where,
                     "latent_dim must be positive and rope_dim not negative; those left dynamic are "
                     "given at run time");

@@ -78,7 +78,7 @@ inline std::string header_text(const KvFileShape& shape, const KvFileState& stat
     json.append(std::to_string(end + open)).append("]}");
   }
   json.append("}");
-  json.resize((json.size() + 7) / 8 * 8, ' ');
+  json.resize(round_up(json.size(), 8), ' ');
   std::string text(8, '\0');
   for (std::size_t i = 0; i < 8; ++i) text[i] = static_cast<char>(json.size() >> (8 * i) & 0xff);
   return text + json;

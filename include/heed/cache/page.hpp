@@ -8,6 +8,7 @@
 
 #include "heed/base/element.hpp"
 #include "heed/base/index.hpp"
+#include "heed/base/page_size.hpp"
 #include "heed/base/views.hpp"
 #include "heed/policy/mask.hpp"  // KeyRange
 

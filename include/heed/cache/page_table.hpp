@@ -58,9 +58,7 @@ class PageTable {
   Index held_pages() const noexcept { return std::ssize(pages_); }
   /// Tokens that were let go: no query may see them.
   KeyRange dropped() const noexcept { return dropped_; }
-  TableState state() const noexcept {
-    return {seqlen_, std::max<Index>(0, dropped_.end - dropped_.begin), released_};
-  }
+  TableState state() const noexcept { return {seqlen_, dropped_.size(), released_}; }
   /// Bytes of the table, and of the store's lists if it is this sequence's own.
   std::size_t bytes() const noexcept {
     if (store_ == nullptr) return 0;
@@ -192,11 +190,10 @@ class PageTable {
       return "cannot share " + std::to_string(seqlen) + " of " + std::to_string(source.seqlen_) +
              " tokens";
     });
-    require(source.dropped_.end <= source.dropped_.begin || seqlen <= source.dropped_.begin, where,
-            [&] {
-              return "tokens from " + std::to_string(source.dropped_.begin) +
-                     " on were let go by the source's window";
-            });
+    require(source.dropped_.empty() || seqlen <= source.dropped_.begin, where, [&] {
+      return "tokens from " + std::to_string(source.dropped_.begin) +
+             " on were let go by the source's window";
+    });
     require_fits(where, {.seqlen = seqlen});
     const std::span<const PageId> prefix =
         std::span(source.pages_).first(static_cast<std::size_t>(page_count(seqlen)));

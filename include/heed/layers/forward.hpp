@@ -101,9 +101,6 @@ consteval void require_scaled() {
                 "chain(heed::Scale{layer.softmax_scale()}, heed::Softcap{50}).");
 }
 
-/// The value a shape field must have: the fixed one, or what came at run time.
-constexpr Index fixed_or(Index fixed, Index given) { return fixed == dynamic ? given : fixed; }
-
 /// The positions of a batch: those of each sequence follow on its cache, or are given. Sequences
 /// are rotated one by one, since RoPE scalings may go by a sequence's length.
 template <class Cache, class Mask>

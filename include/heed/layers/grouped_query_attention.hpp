@@ -180,7 +180,6 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   }
 
   static GroupedShape matching(const GroupedShape& given) {
-    using detail::fixed_or;
     detail::require_shape(
         "GroupedQueryAttention", "shape [model_dim, num_heads, num_kv_heads, head_dim, head_dim_v]",
         {given.model_dim, given.num_heads, given.num_kv_heads, given.head_dim, given.head_dim_v},

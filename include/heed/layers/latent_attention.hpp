@@ -145,10 +145,10 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
     });
     const MatrixSource<T> source(key.middle_heads(0, count), value.middle_heads(0, count),
                                  dropped_keys(cache));
-    attend_one<T>(query.middle_heads(begin, count), source, mask, as_score_policy(score),
-                  heads.middle_heads(begin, count),
-                  {.executor = options.executor, .workspace = &workspace},
-                  {.first = begin, .total = shape.num_heads});
+    attend_heads<T>(query.middle_heads(begin, count), source, mask, score,
+                    heads.middle_heads(begin, count),
+                    {.executor = options.executor, .workspace = &workspace},
+                    {.first = begin, .total = shape.num_heads});
   }
 }
 

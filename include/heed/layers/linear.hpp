@@ -50,7 +50,7 @@ struct Linear {
     }
     // Outputs per task: wide enough that packing x again for each costs little.
     constexpr Index task_outputs = 256;
-    executor.parallel_for((out() + task_outputs - 1) / task_outputs, [&](Index task) {
+    executor.parallel_for(ceil_div(out(), task_outputs), [&](Index task) {
       const Index begin = task * task_outputs;
       const Index count = std::min(task_outputs, out() - begin);
       const RowsView<T> target = y.middle_cols(begin, count);

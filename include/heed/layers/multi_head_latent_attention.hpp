@@ -98,7 +98,6 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
 
  private:
   static LatentShape matching(const LatentShape& given) {
-    using detail::fixed_or;
     detail::require_shape(
         "MultiHeadLatentAttention",
         "shape [model_dim, num_heads, latent_dim, rope_dim, nope_dim, head_dim_v, "

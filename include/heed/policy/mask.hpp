@@ -28,16 +28,29 @@
 
 #include "heed/base/error.hpp"
 #include "heed/base/index.hpp"
+#include "heed/base/page_size.hpp"
 
 namespace heed {
 
-/// The keys begin <= kv_row < end. Empty if end <= begin.
+/// The keys begin <= kv_row < end.
 struct KeyRange {
   Index begin = 0;
   Index end = 0;
 
+  constexpr bool empty() const noexcept { return end <= begin; }
+  constexpr Index size() const noexcept { return empty() ? 0 : end - begin; }
+  constexpr bool contains(Index kv_row) const noexcept { return begin <= kv_row && kv_row < end; }
+  constexpr bool contains(KeyRange other) const noexcept {
+    return begin <= other.begin && other.end <= end;
+  }
+
   friend constexpr KeyRange intersection(KeyRange a, KeyRange b) noexcept {
     return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+  }
+  /// The least range that both are part of; an empty one adds nothing.
+  friend constexpr KeyRange hull(KeyRange a, KeyRange b) noexcept {
+    if (a.empty()) return b;
+    return b.empty() ? a : KeyRange{std::min(a.begin, b.begin), std::max(a.end, b.end)};
   }
 };
 
@@ -87,6 +100,11 @@ template <class M>
 concept MaskPolicy = RangeMask<M> || PageMask<M>;
 
 namespace detail {
+
+/// The keys of a page.
+constexpr KeyRange page_keys(Index page) noexcept {
+  return {page * page_size, (page + 1) * page_size};
+}
 
 /// Bits of the keys of the page at `page_begin` that lie in `range`.
 constexpr std::uint64_t range_bits(KeyRange range, Index page_begin) noexcept {

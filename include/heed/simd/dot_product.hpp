@@ -74,8 +74,8 @@ void for_dot_tiles(Index rows, Index tokens, const F& f) {
   for (Index t = 0; t < tokens; t += Tokens)
     with_constant<Tokens>(static_cast<int>(std::min<Index>(Tokens, tokens - t)), [&](auto width) {
       for (Index r = 0; r < rows;) {
-        const Index rest = rows - r, tiles = (rest + Rows - 1) / Rows;
-        const Index count = (rest + tiles - 1) / tiles;
+        const Index rest = rows - r, tiles = ceil_div(rest, Rows);
+        const Index count = ceil_div(rest, tiles);
         with_constant<Rows>(static_cast<int>(count), [&](auto height) { f(r, t, height, width); });
         r += count;
       }

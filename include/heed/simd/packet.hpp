@@ -50,9 +50,7 @@ inline constexpr int num_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
 /// of a row is a whole vector. 16 floats are the widest vector there is and a cache line. It does
 /// not depend on the target, so neither does the layout of a cache.
 inline constexpr Index row_padding = 16;
-constexpr Index padded(Index width) {
-  return (width + row_padding - 1) / row_padding * row_padding;
-}
+constexpr Index padded(Index width) noexcept { return round_up(width, row_padding); }
 
 template <class T>
 Packet<T> load(const T* from) {

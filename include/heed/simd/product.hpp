@@ -24,8 +24,8 @@ namespace heed::simd {
 /// alike. One chain over a whole head of 576 has 2.7 times the rounding error of PyTorch's product;
 /// shorter blocks cost more additions.
 constexpr Index depth_block(Index depth) {
-  const Index blocks = std::max<Index>((depth + 63) / 64, 1);
-  return std::max<Index>((depth + blocks - 1) / blocks, 1);
+  const Index blocks = std::max<Index>(ceil_div(depth, 64), 1);
+  return std::max<Index>(ceil_div(depth, blocks), 1);
 }
 
 /// Calls f(std::integral_constant<int, value>) for a value in 1 .. Max known at run time.
@@ -210,7 +210,7 @@ template <class T, class Element, class Factor = T>
 void product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
              const Element* ahead) {
   constexpr Index step = DepthStep<T, Factor>::rows;
-  const Index block = (depth_block(left.cols) + step - 1) / step * step;
+  const Index block = round_up(depth_block(left.cols), step);
   detail::compute(
       detail::Product<T, Element, Factor, detail::Blocks>{left, right, 0, ahead, out, block, {}});
 }
