@@ -9,7 +9,7 @@ namespace {
 template <class Element>
 constexpr ElementType named(std::string_view name) {
   return {name, kv_element<Element>, make_decode_case<Element>,
-          can_store<LatentKv<>, Element> ? StoredShapes::all : StoredShapes::grouped};
+          CanStore<LatentKv<>, Element> ? StoredShapes::all : StoredShapes::grouped};
 }
 
 }  // namespace

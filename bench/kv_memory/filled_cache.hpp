@@ -17,8 +17,6 @@
 #include "kv_memory/heap_bytes.hpp"
 #include "kv_memory/placed_cache.hpp"
 #include "kv_memory/reference.hpp"
-#include "shared/can_store.hpp"
-#include "shared/entry_of.hpp"
 
 namespace heed::bench {
 namespace detail {
@@ -57,7 +55,7 @@ inline constexpr bool holds_random_tokens = !has_scales<Element> || std::same_as
 /// The rows of a head as a cache gives them back.
 template <class Cache>
 class StoredRows {
-  using T = typename Cache::T;
+  using T = typename Cache::Scalar;
 
  public:
   StoredRows(const Cache& cache, Index kv_head)
@@ -120,13 +118,13 @@ template <class Element, class Shape>
 class FilledCache final : public DecodeCase {
   using T = ComputeType<Element>;
 
-  using Placed = PlacedCache<decltype(entry_of(std::declval<const Shape&>())), Element>;
+  using Placed = PlacedCache<decltype(kv_entry(std::declval<const Shape&>())), Element>;
 
  public:
   FilledCache(const Shape& shape, const MeasuredCase& one, Placement placement,
               const AnyExecutor& executor)
       : sizes_(decode_sizes(shape, one)), window_(one.window), executor_(executor),
-        allocated_bytes_(-live_heap_bytes()), placed_(entry_of(shape), one, placement, page_size) {
+        allocated_bytes_(-live_heap_bytes()), placed_(kv_entry(shape), one, placement, page_size) {
     for (Index token = 0; token < one.tokens; token += page_size)
       append_random<T>(shape, token, std::min(page_size, one.tokens - token), placed_.cache());
     allocated_bytes_ += live_heap_bytes();
@@ -200,7 +198,7 @@ std::unique_ptr<DecodeCase> make_decode_case(const MeasuredCase& one, Placement 
   return std::visit(
       [&](const auto& shape) -> std::unique_ptr<DecodeCase> {
         using Shape = std::remove_cvref_t<decltype(shape)>;
-        if constexpr (can_store<decltype(entry_of(shape)), Element>)
+        if constexpr (CanStore<decltype(kv_entry(shape)), Element>)
           return std::make_unique<detail::FilledCache<Element, Shape>>(shape, one, placement,
                                                                        executor);
         else

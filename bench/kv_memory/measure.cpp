@@ -111,7 +111,8 @@ MeasuredCase measured_case(const AttentionShape& shape, const KvLayers& layers, 
   const Index tokens_held = layers.tokens_held(context);
   const bool slides = placement != Placement::own && tokens_held < context;
   const Index tokens = slides ? context : tokens_held;
-  const std::optional<Index> window = slides ? layers.window : std::nullopt;
+  const std::optional<Index> window =
+      slides ? std::optional(*layers.window_left + 1) : std::nullopt;
   if (const auto* latent = std::get_if<LatentShape>(&shape))
     return {LatentShape{.model_dim = 0,
                         .num_heads = latent->num_heads,

@@ -56,9 +56,10 @@ inline std::vector<KvLayers> kv_layers(const ModelConfig& config, const Attentio
                                        const KvElement& element) {
   std::vector<KvLayers> model;
   for (const LayerGroup& group : config.layers)
-    model.push_back({.num_layers = group.num_layers,
-                     .bytes_per_token = kv_bytes_per_token(shape, element),
-                     .window = group.window});
+    model.push_back(
+        {.num_layers = group.num_layers,
+         .bytes_per_token = kv_bytes_per_token(shape, element),
+         .window_left = group.window ? std::optional(*group.window - 1) : std::nullopt});
   return model;
 }
 

@@ -12,8 +12,6 @@
 #include "heed/instances/extern_narrow.hpp"
 #include "kv_quality/errors.hpp"
 #include "kv_quality/quality_case.hpp"
-#include "shared/can_store.hpp"
-#include "shared/entry_of.hpp"
 
 namespace heed::bench::quality {
 namespace detail {
@@ -21,7 +19,7 @@ namespace detail {
 template <class Entry, class Element>
 class FilledCase final : public QualityCase {
   using Cache = KvCache<Entry, Element>;
-  using T = typename Cache::T;
+  using T = typename Cache::Scalar;
   using MatrixT = heed::detail::EigenRows<T>;
   static constexpr bool is_latent = std::is_same_v<Entry, LatentKv<>>;
 
@@ -101,9 +99,9 @@ template <class Element>
 std::unique_ptr<QualityCase> make_quality_case(const Inputs& inputs, const AnyExecutor& executor) {
   return std::visit(
       [&](const auto& shape) -> std::unique_ptr<QualityCase> {
-        const auto entry = entry_of(shape);
+        const auto entry = kv_entry(shape);
         using Entry = std::remove_cvref_t<decltype(entry)>;
-        if constexpr (can_store<Entry, Element>)
+        if constexpr (CanStore<Entry, Element>)
           return std::make_unique<detail::FilledCase<Entry, Element>>(inputs, entry, executor);
         else
           return nullptr;

@@ -4,7 +4,6 @@
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "heed/instances/extern_narrow.hpp"
-#include "shared/can_store.hpp"
 #include "shared/executor.hpp"
 #include "speed/contender.hpp"
 #include "speed/figures.hpp"
@@ -102,7 +101,7 @@ std::unique_ptr<Contender> make_masked(const SpeedCase& c, const Inputs& inputs,
 template <class Element>
 std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index num_threads) {
   if (c.kv == Kv::latent) {
-    if constexpr (can_store<LatentKv<>, Element>)
+    if constexpr (CanStore<LatentKv<>, Element>)
       return make_masked<Element>(
           c, inputs, LatentKv<>{.latent_dim = c.head_dim_v, .rope_dim = c.head_dim - c.head_dim_v},
           num_threads);
@@ -115,7 +114,7 @@ std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index 
 
 template <class Element>
 bool can_narrow(const SpeedCase& c, Index) {
-  return c.reads_much() && (c.kv != Kv::latent || can_store<LatentKv<>, Element>);
+  return c.reads_much() && (c.kv != Kv::latent || CanStore<LatentKv<>, Element>);
 }
 
 /// What the cache holds is the reference's, so that results are as near as those of float, but for

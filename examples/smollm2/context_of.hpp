@@ -83,16 +83,14 @@ class ContextOf final : public Context {
 template <class Element>
 std::unique_ptr<Context> make_context_of(const Model& model, const ContextOptions& options) {
   if (const auto* grouped = std::get_if<heed::GroupedShape>(&model.shape().attention))
-    return std::make_unique<ContextOf<heed::FullKv<>, Element>>(
-        model, options,
-        heed::FullKv<>{grouped->num_kv_heads, grouped->head_dim, grouped->head_dim_v});
+    return std::make_unique<ContextOf<heed::FullKv<>, Element>>(model, options,
+                                                                heed::kv_entry(*grouped));
   const auto& latent = std::get<heed::LatentShape>(model.shape().attention);
-  // A latent is a key and a value at once, so it has no scales per channel.
-  if constexpr (std::same_as<heed::detail::Unwrapped<Element>, heed::PerChannel<heed::int8>>)
-    throw std::invalid_argument("a latent cache cannot store '" + options.element + "'");
+  if constexpr (heed::CanStore<heed::LatentKv<>, Element>)
+    return std::make_unique<ContextOf<heed::LatentKv<>, Element>>(model, options,
+                                                                  heed::kv_entry(latent));
   else
-    return std::make_unique<ContextOf<heed::LatentKv<>, Element>>(
-        model, options, heed::LatentKv<>{latent.latent_dim, latent.rope_dim});
+    throw std::invalid_argument("a latent cache cannot store '" + options.element + "'");
 }
 
 }  // namespace smollm2

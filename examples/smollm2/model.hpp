@@ -91,7 +91,7 @@ class Block {
   void forward(Matrix& x, Cache& cache, const Mask& mask, const heed::AnyExecutor& executor) const {
     Matrix normed = x, added(x.rows(), x.cols());
     attention_norm_.apply(Rows(normed));
-    using Layer = std::conditional_t<heed::detail::is_latent<Entry<Cache>>, Latent, Grouped>;
+    using Layer = std::conditional_t<heed::is_latent<Entry<Cache>>, Latent, Grouped>;
     std::get<Layer>(attention_)
         .forward(normed, cache, mask, softmax_scale_, Rows(added), {.executor = executor});
     x += added;

@@ -290,7 +290,7 @@ struct CountingSource {
     ++(*calls)[static_cast<std::size_t>(index)];
     return cache->page(kv_head, index, scratch);
   }
-  const void* place(Index index) const noexcept { return cache->place(index); }
+  const void* page_address(Index index) const noexcept { return cache->page_address(index); }
 };
 
 // A page is asked for twice a head: to be read, and to be fetched while the one before it is.

@@ -12,7 +12,6 @@
 #include "heed/cache/kv_bytes.hpp"
 #include "kv_memory/heap_bytes.cpp"  // replaces operator new, for this program
 #include "kv_memory/placed_cache.hpp"
-#include "shared/can_store.hpp"
 
 namespace heed::bench {
 namespace {
@@ -26,31 +25,9 @@ constexpr LatentKv<21, 6> padded_latent;
 
 constexpr bool is_padded(Index width) { return width % 128 != 0; }
 
-GroupedShape shape_of(const auto& entry)
-  requires requires { entry.head_dim; }
-{
-  return {.model_dim = 0,
-          .num_heads = entry.num_kv_heads,
-          .num_kv_heads = entry.num_kv_heads,
-          .head_dim = entry.head_dim,
-          .head_dim_v = entry.head_dim_v};
-}
-LatentShape shape_of(const auto& entry)
-  requires requires { entry.latent_dim; }
-{
-  return {.model_dim = 0,
-          .num_heads = 1,
-          .latent_dim = entry.latent_dim,
-          .rope_dim = entry.rope_dim,
-          .nope_dim = 0,
-          .head_dim_v = 0};
-}
-Index width_of(const GroupedShape& shape) { return shape.head_dim; }
-Index width_of(const LatentShape& shape) { return shape.latent_dim; }
-
 template <class Cache>
 void append_zeros(Cache& cache, Index count) {
-  using T = typename Cache::T;
+  using T = typename Cache::Scalar;
   const std::vector<T> zeros(
       static_cast<std::size_t>(cache.num_kv_heads() * count * cache.head_dim() * 2));
   if constexpr (Cache::key_layout == KeyLayout::row_major)
@@ -70,17 +47,16 @@ struct Expected {
 template <class Element, class Entry>
 Expected expected_bytes(const Entry& entry, Index pages, Index capacity_pages,
                         Placement placement) {
-  const auto shape = shape_of(entry);
-  constexpr bool is_latent = std::same_as<decltype(shape), const LatentShape>;
+  const auto shape = entry.shape();
   constexpr KvElement wide = kv_element<float>;
   const Index page_of_floats = page_size * kv_bytes_per_token(shape, wide);
   Expected expected{
       .pages = pages * page_size * kv_bytes_per_token(shape, kv_element<Element>),
-      .open_pages = keys_per_channel<Element> && !is_latent ? 2 * page_of_floats : 0,
+      .open_pages = keys_per_channel<Element> && !is_latent<Entry> ? 2 * page_of_floats : 0,
       .rotated_rows = 0,
       // Numbers of 4 bytes: a place for each page and one more; own memory has two lists beside it.
       .table = 4 * (capacity_pages + 1) + (placement == Placement::pool ? 0 : 8 * capacity_pages)};
-  if constexpr (is_rotated<Element> && is_latent)
+  if constexpr (is_rotated<Element> && is_latent<Entry>)
     expected.rotated_rows = page_size * entry.latent_dim * 4;
   else if constexpr (is_rotated<Element>)
     expected.rotated_rows = page_of_floats / entry.num_kv_heads;
@@ -115,7 +91,7 @@ class PlacedBytes : public testing::Test {
     const Expected expected = expected_bytes<Element>(entry, pages, capacity_pages, placement);
     EXPECT_EQ(static_cast<Index>(placed.cache().table_bytes()), expected.table);
     const auto held = static_cast<Index>(placed.cache().bytes());
-    if (is_padded(width_of(shape_of(entry)))) {
+    if (is_padded(entry.value_width())) {
       EXPECT_GE(held, expected.pages + expected.open_pages + expected.rotated_rows);
     } else {
       EXPECT_EQ(held, expected.pages + expected.open_pages + expected.rotated_rows);
@@ -129,7 +105,7 @@ TYPED_TEST_SUITE(PlacedBytes, Elements);
 
 TYPED_TEST(PlacedBytes, AreWhatIsReportedAndWhatTheFormulasSay) {
   const auto expect_all = [&](const auto& entry) {
-    if constexpr (can_store<std::remove_cvref_t<decltype(entry)>, TypeParam>)
+    if constexpr (CanStore<std::remove_cvref_t<decltype(entry)>, TypeParam>)
       for (const Placement placement : {Placement::own, Placement::pool, Placement::window})
         for (const Index tokens : {0, 1, 64, 65, 200, 640, 641}) {
           SCOPED_TRACE(testing::Message() << "placement " << static_cast<int>(placement) << ", "
@@ -150,14 +126,14 @@ TYPED_TEST(PlacedBytes, OfAWindowAreThoseInPagesAtEveryLength) {
   constexpr Index most_tokens = 400;
   const auto expect_at_every_length = [](const auto& entry) {
     using Entry = std::remove_cvref_t<decltype(entry)>;
-    if constexpr (can_store<Entry, TypeParam> && !keys_per_channel<TypeParam> &&
+    if constexpr (CanStore<Entry, TypeParam> && !keys_per_channel<TypeParam> &&
                   !is_rotated<TypeParam>)
       for (const Index window : {1, 2, 63, 64, 65, 66, 129}) {
         PagePool<Entry, TypeParam> pool(pages_of(most_tokens), entry);
         KvCache<Entry, TypeParam> cache(pool, most_tokens, CacheWindow{.window_left = window - 1});
         const KvLayers layers[] = {
-            {.bytes_per_token = kv_bytes_per_token(shape_of(entry), kv_element<TypeParam>),
-             .window = window}};
+            {.bytes_per_token = kv_bytes_per_token(entry.shape(), kv_element<TypeParam>),
+             .window_left = window - 1}};
         for (Index token = 1; token <= most_tokens; ++token) {
           append_zeros(cache, 1);
           ASSERT_EQ(static_cast<Index>(cache.bytes()), kv_bytes_in_pages(layers, token))
@@ -176,7 +152,7 @@ TYPED_TEST(PlacedBytes, OfAWindowWithSinksArePagesToo) {
   ASSERT_EQ(window.capacity(page_size), capacity_pages * page_size);
   const auto expect_in_both = [&](const auto& entry) {
     using Entry = std::remove_cvref_t<decltype(entry)>;
-    if constexpr (can_store<Entry, TypeParam>) {
+    if constexpr (CanStore<Entry, TypeParam>) {
       using Cache = KvCache<Entry, TypeParam>;
       PagePool<Entry, TypeParam> pool(capacity_pages, entry);
       const auto expect_held = [&](Cache cache, Placement placement) {

@@ -115,7 +115,7 @@ TEST(KvBytes, DeepSeekV2AgainstDeepSeek67B) {
 }
 
 TEST(KvBytes, ALayerWithAWindowHoldsNoMore) {
-  const heed::KvLayers windowed{.num_layers = 1, .bytes_per_token = 10, .window = 4096};
+  const heed::KvLayers windowed{.num_layers = 1, .bytes_per_token = 10, .window_left = 4095};
   EXPECT_EQ(windowed.tokens_held(0), 0);
   EXPECT_EQ(windowed.tokens_held(4095), 4095);
   EXPECT_EQ(windowed.tokens_held(4096), 4096);
@@ -129,7 +129,7 @@ TEST(KvBytes, MixedWindowsAreCountedLayerByLayer) {
   const heed::GroupedShape shape{
       .model_dim = 3584, .num_heads = 16, .num_kv_heads = 8, .head_dim = 256};
   heed::KvLayers windowed = layers(21, shape);
-  windowed.window = 4096;
+  windowed.window_left = 4095;
   const heed::KvLayers model[] = {layers(21, shape), windowed};
   constexpr Index layer_bytes = 2 * 8 * 256 * 2;
   EXPECT_EQ(heed::kv_bytes_per_token(model), 42 * layer_bytes);
@@ -145,7 +145,7 @@ TEST(KvBytes, PagesRoundUp) {
   EXPECT_EQ(heed::round_up_to_pages(heed::page_size + 1), 2 * heed::page_size);
 
   const heed::KvLayers model[] = {{.num_layers = 3, .bytes_per_token = 10},
-                                  {.num_layers = 2, .bytes_per_token = 10, .window = 100}};
+                                  {.num_layers = 2, .bytes_per_token = 10, .window_left = 99}};
   EXPECT_EQ(heed::kv_bytes(model, 200), 10 * (3 * 200 + 2 * 100));
   // With windows, one page behind the first token that is seen, here 100 of 200 and 200 of 300.
   EXPECT_EQ(heed::kv_bytes_in_pages(model, 200), 10 * (3 * 256 + 2 * 256));

@@ -77,16 +77,20 @@ TEST(CacheSizes, AreFixedOrGiven) {
 }
 
 TEST(CacheRefuses, EntriesThatAreNotWhole) {
-  constexpr auto positive =
-      "heed::KvCache: the entry's sizes must be positive; those left dynamic are given at run time";
-  expect_shape_error({positive}, [] { KvCache<FullKv<>>{10}; });
-  expect_shape_error({positive}, [] { KvCache<FullKv<2>>{10}; });
-  expect_shape_error({positive}, [] { KvCache<FullKv<0, 8>>{10}; });
-  expect_shape_error({positive}, [] { KvCache<FullKv<>>(10, {.num_kv_heads = 2, .head_dim = 0}); });
-  constexpr auto latent = "heed::KvCache: latent_dim must be positive and rope_dim not negative";
-  expect_shape_error({latent}, [] { KvCache<LatentKv<>>{10}; });
-  expect_shape_error({latent}, [] { KvCache<LatentKv<>>(10, {.latent_dim = 0, .rope_dim = 4}); });
-  expect_shape_error({latent}, [] { KvCache<LatentKv<>>(10, {.latent_dim = 8}); });
+  expect_shape_error({"heed::KvCache: entry.num_kv_heads is -1, expected a number from 1 to 2^24, "
+                      "given at run time where it is dynamic"},
+                     [] { KvCache<FullKv<>>{10}; });
+  expect_shape_error({"heed::KvCache: entry.head_dim is -1"}, [] { KvCache<FullKv<2>>{10}; });
+  expect_shape_error({"heed::KvCache: entry.num_kv_heads is 0"}, [] { KvCache<FullKv<0, 8>>{10}; });
+  expect_shape_error({"heed::KvCache: entry.head_dim is 0"},
+                     [] { KvCache<FullKv<>>(10, {.num_kv_heads = 2, .head_dim = 0}); });
+  expect_shape_error({"heed::KvCache: entry.head_dim_v is -1"},
+                     [] { KvCache<FullKv<2, 8, dynamic>>(10, {.head_dim_v = -1}); });
+  expect_shape_error({"heed::KvCache: entry.latent_dim is -1"}, [] { KvCache<LatentKv<>>{10}; });
+  expect_shape_error({"heed::KvCache: entry.latent_dim is 0"},
+                     [] { KvCache<LatentKv<>>(10, {.latent_dim = 0, .rope_dim = 4}); });
+  expect_shape_error({"heed::KvCache: entry.rope_dim is -1, expected a number from 0 to 2^24"},
+                     [] { KvCache<LatentKv<>>(10, {.latent_dim = 8}); });
 }
 
 TEST(CacheRefuses, EntriesThatContradictTheirType) {
@@ -99,7 +103,7 @@ TEST(CacheRefuses, EntriesThatContradictTheirType) {
 }
 
 TEST(CacheRefuses, ANegativeCapacity) {
-  expect_shape_error({"heed::KvCache: capacity must not be negative"},
+  expect_shape_error({"heed::KvCache: capacity is -1, expected 0 or more"},
                      [] { KvCache<FullKv<2, 8>>{-1}; });
 }
 
@@ -170,9 +174,9 @@ TEST(CacheRefuses, ReadsIntoOtherShapes) {
     expect_shape_error({"heed::KvCache::read_value: out [seqlen, head_dim_v] has shape [10, 20], "
                         "expected [10, 9]"},
                        [&] { cache.read_value(0, memory.rows(10, 20)); });
-    expect_shape_error({"heed::KvCache::read_key: there is no kv_head 3 of 3"},
+    expect_shape_error({"heed::KvCache::read_key: kv_head is 3, expected 0 to 2"},
                        [&] { cache.read_key(3, memory.rows(10, 20)); });
-    expect_shape_error({"heed::KvCache::read_value: there is no kv_head -1 of 3"},
+    expect_shape_error({"heed::KvCache::read_value: kv_head is -1, expected 0 to 2"},
                        [&] { cache.read_value(-1, memory.rows(10, 9)); });
   });
   expect_kept<test::LatentTokens<float>>([](const auto& cache) {

@@ -159,26 +159,28 @@ TEST_F(PagePoolTest, IsNotMixedWithOthers) {
 }
 
 TEST_F(PagePoolTest, RefusesWhatIsNoSize) {
-  expect_shape_error({"heed::PagePool: num_pages must not be negative"}, [] { Pool(-1); });
-  expect_shape_error({"heed::KvCache: capacity must not be negative"},
+  expect_shape_error({"heed::PagePool: num_pages is -1, expected 0 or more"}, [] { Pool(-1); });
+  expect_shape_error({"heed::KvCache: capacity is -1, expected 0 or more"},
                      [this] { Cache(pool_, -1); });
-  expect_shape_error({"heed::KvCache: the window's num_sink_tokens and window_left"},
-                     [this] { Cache(pool_, 1, CacheWindow{.window_left = -1}); });
-  expect_shape_error({"heed::KvCache: the window's num_sink_tokens and window_left"},
+  expect_shape_error({"heed::KvCache: window.num_sink_tokens is -1, expected 0 to 2^40"},
+                     [this] { Cache(pool_, 1, {{.num_sink_tokens = -1, .window_left = 8}}); });
+  expect_shape_error({"heed::KvCache: window.window_left, which is required, is -1, expected"},
                      [this] { Cache(pool_, 1, CacheWindow{.num_sink_tokens = 4}); });
   constexpr Index most = std::numeric_limits<Index>::max();
   for (const CacheWindow window : {CacheWindow{.num_sink_tokens = most, .window_left = 8},
                                    CacheWindow{.num_sink_tokens = 4, .window_left = most}})
-    expect_shape_error({"heed::KvCache: the window's num_sink_tokens and window_left"},
+    expect_shape_error({"heed::KvCache: window.", "is 9223372036854775807, expected 0 to 2^40"},
                        [&] { Cache(pool_, 100, window); });
 }
 
 TEST_F(PagePoolTest, RefusesMoreThanCanBeCounted) {
   constexpr Index most = std::numeric_limits<Index>::max(), large = Index{1} << 24;
-  expect_shape_error({"heed::PagePool: the entry's sizes must not be above 2^24"},
-                     [] { PagePool<FullKv<>>(1, {large, large + 1, large}); });
-  expect_shape_error({"heed::KvCache: the entry's sizes must not be above 2^24"},
-                     [] { KvCache<LatentKv<>>(1, {large, large + 1}); });
+  expect_shape_error(
+      {"heed::PagePool: entry.head_dim is 16777217, expected a number from 1 to 2^24"},
+      [] { PagePool<FullKv<>>(1, {large, large + 1, large}); });
+  expect_shape_error(
+      {"heed::KvCache: entry.rope_dim is 16777217, expected a number from 0 to 2^24"},
+      [] { KvCache<LatentKv<>>(1, {large, large + 1}); });
   EXPECT_THROW(PagePool<FullKv<>>(1000, {large, large, large}), CapacityError);
   EXPECT_THROW((PagePool<FullKv<1, 1>>(most)), CapacityError);
   Cache cache(pool_, 100);
@@ -188,11 +190,15 @@ TEST_F(PagePoolTest, RefusesMoreThanCanBeCounted) {
   EXPECT_NO_THROW(cache.require_room(99));
 }
 
-TEST_F(PagePoolTest, HasNoCachesOnceItWasMovedFrom) {
+TEST_F(PagePoolTest, IsCopiedWhereItWouldBeMoved) {
   Pool other(2);
-  const Pool moved(std::move(other));
-  expect_error<StateError>("heed::KvCache: the pool was moved from",
-                           [&] { Cache(other, 10); });  // NOLINT(bugprone-use-after-move)
+  Pool moved(std::move(other));
+  EXPECT_EQ(other.num_pages(), 2);  // NOLINT(bugprone-use-after-move)
+  Cache cache(other, 10);
+  tokens_.append(cache, 0, 1);
+  EXPECT_EQ(moved.free_pages(), 1);
+  moved = std::move(other);
+  EXPECT_EQ(other.free_pages(), 1);  // NOLINT(bugprone-use-after-move)
 }
 
 // A window's pages go back once no later query sees them; one more is kept for truncation.

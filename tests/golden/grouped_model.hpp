@@ -83,11 +83,7 @@ class GroupedModel {
     return layer;
   }
 
-  Cache make_cache(Index capacity) const {
-    return Cache(capacity, {.num_kv_heads = shape_.num_kv_heads,
-                            .head_dim = shape_.head_dim,
-                            .head_dim_v = shape_.head_dim_v});
-  }
+  Cache make_cache(Index capacity) const { return Cache(capacity, kv_entry(shape_)); }
   ForwardOptions options(std::span<const Index> positions) const {
     return {.positions = positions};
   }

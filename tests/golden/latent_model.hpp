@@ -83,9 +83,7 @@ class LatentModel {
     return layer;
   }
 
-  Cache make_cache(Index capacity) const {
-    return Cache(capacity, {.latent_dim = shape_.latent_dim, .rope_dim = shape_.rope_dim});
-  }
+  Cache make_cache(Index capacity) const { return Cache(capacity, kv_entry(shape_)); }
   LatentOptions options(std::span<const Index> positions) const {
     return {.positions = positions, .path = path};
   }

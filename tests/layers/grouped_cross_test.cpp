@@ -40,9 +40,7 @@ class CrossAttention : public testing::Test {
     }
   }
   static KvCache<FullKv<>, T> cache_for(const GroupedShape& shape, Index capacity) {
-    return KvCache<FullKv<>, T>(capacity, {.num_kv_heads = shape.num_kv_heads,
-                                           .head_dim = shape.head_dim,
-                                           .head_dim_v = shape.head_dim_v});
+    return KvCache<FullKv<>, T>(capacity, kv_entry(shape));
   }
 };
 using Elements = testing::Types<float, double>;

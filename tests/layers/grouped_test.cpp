@@ -25,9 +25,7 @@ using test::view;
 
 template <class T>
 KvCache<FullKv<>, T> cache_for(const GroupedShape& shape, Index capacity) {
-  return KvCache<FullKv<>, T>(capacity, {.num_kv_heads = shape.num_kv_heads,
-                                         .head_dim = shape.head_dim,
-                                         .head_dim_v = shape.head_dim_v});
+  return KvCache<FullKv<>, T>(capacity, kv_entry(shape));
 }
 
 template <class T>

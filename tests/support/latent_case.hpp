@@ -87,8 +87,7 @@ class LatentCase {
   }
   MultiHeadLatentAttention<T> layer() const { return {shape(), weights(), rope()}; }
   KvCache<LatentKv<>, T> cache(Index capacity) const {
-    return KvCache<LatentKv<>, T>(capacity,
-                                  {.latent_dim = shape().latent_dim, .rope_dim = shape().rope_dim});
+    return KvCache<LatentKv<>, T>(capacity, kv_entry(shape()));
   }
 
   /// The same layer by plain loops in U, with keys and values expanded.

@@ -25,13 +25,13 @@ struct Ordered {
   const Problem<T, Source, Mask>* problem;
   Index common = 0;  ///< keys, from the first on, whose pages are also those of the one before it
 
-  /// Where page `index` lies; 0 if there is none that could be another's too.
-  std::uintptr_t place(Index index) const {
+  /// That of page `index`; 0 if there is none that could be another's too.
+  std::uintptr_t page_address(Index index) const {
     const Source& source = *problem->source;
     if (index * page_size >= source.seqlen()) return 0;
     if constexpr (HasOpenPage<Source>)
       if (index >= source.open_page_index()) return 0;
-    return reinterpret_cast<std::uintptr_t>(source.place(index));
+    return reinterpret_cast<std::uintptr_t>(source.page_address(index));
   }
 };
 
@@ -42,7 +42,7 @@ void order_by_pages(std::span<Ordered<T, Source, Mask>> sequences, Index page) {
   if (sequences.size() < 2) return;
   const KeyRange dropped = dropped_keys(*sequences.front().problem->source);  // of all of them
   const auto same = [&](const auto& a, const auto& b) {
-    return a.place(page) != 0 && a.place(page) == b.place(page);
+    return a.page_address(page) != 0 && a.page_address(page) == b.page_address(page);
   };
   for (;; ++page) {
     page = first_held_page(page, dropped);
@@ -52,7 +52,8 @@ void order_by_pages(std::span<Ordered<T, Source, Mask>> sequences, Index page) {
       break;
   }
   std::sort(sequences.begin(), sequences.end(), [&](const auto& a, const auto& b) {
-    return std::tuple(a.place(page), a.problem) < std::tuple(b.place(page), b.problem);
+    return std::tuple(a.page_address(page), a.problem) <
+           std::tuple(b.page_address(page), b.problem);
   });
   for (std::size_t begin = 0; begin < sequences.size();) {
     std::size_t end = begin + 1;
@@ -66,7 +67,7 @@ void order_by_pages(std::span<Ordered<T, Source, Mask>> sequences, Index page) {
 /// The same for any sequences.
 template <class T, class Source, class Mask>
 void order_sequences(std::span<Ordered<T, Source, Mask>> sequences) {
-  if constexpr (HasPlaces<Source>) {
+  if constexpr (HasPageAddresses<Source>) {
     // Only those of which the same keys are held can read pages together.
     const auto kind = [](const auto& one) {
       const KeyRange dropped = dropped_keys(*one.problem->source);

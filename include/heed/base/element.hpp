@@ -131,7 +131,7 @@ using PageElement =
 
 /// Rows of a page that share an element there.
 template <class E>
-inline constexpr Index rows_an_element = std::same_as<PageElement<E>, int4> ? 2 : 1;
+inline constexpr Index rows_per_element = std::same_as<PageElement<E>, int4> ? 2 : 1;
 
 /// What the kernel computes in when a cache stores E, and what is appended to it.
 template <class E>
@@ -140,6 +140,6 @@ using ComputeType = std::conditional_t<std::is_same_v<E, double>, double, float>
 /// Bits that an element takes, scales apart.
 template <class E>
 inline constexpr Index element_bits =
-    8 * static_cast<Index>(sizeof(PageElement<E>)) / rows_an_element<E>;
+    8 * static_cast<Index>(sizeof(PageElement<E>)) / rows_per_element<E>;
 
 }  // namespace heed

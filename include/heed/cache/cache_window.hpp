@@ -31,11 +31,12 @@ struct CacheWindow {
   }
   void check(std::string_view where) const {
     constexpr Index most = Index{1} << 40;  // what is reckoned from it then fits in an Index
-    detail::require(
-        0 <= num_sink_tokens && num_sink_tokens <= most && 0 <= window_left && window_left <= most,
-        where,
-        "the window's num_sink_tokens and window_left must be from 0 to 2^40, the latter is "
-        "required; to keep all tokens, leave the window out");
+    const auto require_count = [&](std::string_view name, Index count) {
+      detail::require_number(0 <= count && count <= most, where, name, count,
+                             "0 to 2^40; to keep all tokens, leave the window out");
+    };
+    require_count("window.num_sink_tokens", num_sink_tokens);
+    require_count("window.window_left, which is required,", window_left);
   }
 };
 

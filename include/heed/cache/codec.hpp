@@ -23,8 +23,8 @@ namespace heed::detail {
 template <class Stored>
 inline constexpr float largest_code = std::is_same_v<Stored, int4> ? 15 : 127;
 
-/// The code nearest to x, which is counted in scales; the least one for a NaN, which only a file
-/// can bring here.
+/// The code nearest to x, a multiple of the scale, among those there are; the smallest for a NaN,
+/// which only a page of a file can hold.
 template <class Stored>
 int nearest_code(float x) {
   constexpr float largest = largest_code<Stored>;
@@ -96,12 +96,11 @@ inline void require_finite(std::string_view where, std::string_view argument,
     for (Index row = 0; row < heads.rows; ++row)
       for (Index c = 0; c < heads.cols; ++c)
         if (!(std::abs(heads.row(head, row)[c]) <= most))
-          throw ElementError(
-              "heed::" + std::string(where) + ": " + std::string(argument) + "[" +
-              std::to_string(head) + ", " + std::to_string(row) + ", " + std::to_string(c) +
-              "] is " + std::to_string(heads.row(head, row)[c]) +
-              ", which a quantized cache cannot store; only finite numbers short of the end of "
-              "float's range can be");
+          throw ElementError(message(
+              where, std::string(argument) + shape_text({head, row, c}) + " is " +
+                         number_text(heads.row(head, row)[c]) +
+                         ", which a quantized cache cannot store; only finite numbers short of the "
+                         "end of float's range can be"));
 }
 
 }  // namespace heed::detail

@@ -38,29 +38,20 @@ class FullPage {
   explicit FullPage(const Entry& entry) : entry_(entry) {
     PageParts parts;
     if constexpr (keys_per_channel<Stored>) {
-      key_scales_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
-      key_offsets_ = parts.take(entry.head_dim * Index{sizeof(bf16)});
+      channel_scales_ = parts.take<bf16>(entry.head_dim);
+      channel_offsets_ = parts.take<bf16>(entry.head_dim);
     }
-    keys_ = parts.take(kept_rows(entry.head_dim) * page_size * kept_bytes);
+    keys_ = parts.take<Kept>(kept_rows(entry.head_dim) * page_size);
     if constexpr (has_scales<Stored> && !keys_per_channel<Stored>)
-      key_scales_ = parts.take(page_size * Index{sizeof(float)});
-    if constexpr (has_scales<Stored>) value_scales_ = parts.take(page_size * Index{sizeof(float)});
-    values_ = parts.take(kept_rows(page_size) * width_v() * kept_bytes);
+      key_scales_ = parts.take<float>(page_size);
+    if constexpr (has_scales<Stored>) value_scales_ = parts.take<float>(page_size);
+    values_ = parts.take<Kept>(kept_rows(page_size) * width_v());
     head_bytes_ = parts.bytes();
   }
 
   const Entry& entry() const noexcept { return entry_; }
   /// Bytes of a head's part of a page.
   Index head_bytes() const noexcept { return head_bytes_; }
-  /// Bytes that one token adds, without padding; of what a page has once, its 64th part.
-  Index token_bytes() const noexcept {
-    const Index key = (entry_.head_dim * element_bits<Stored> + 7) / 8;
-    const Index value = (entry_.head_dim_v * element_bits<Stored> + 7) / 8;
-    const Index channels = (entry_.head_dim * 2 * Index{sizeof(bf16)} + page_size - 1) / page_size;
-    if constexpr (!has_scales<Stored>) return entry_.num_kv_heads * (key + value);
-    return entry_.num_kv_heads * (key + value + Index{sizeof(float)} +
-                                  (keys_per_channel<Stored> ? channels : Index{sizeof(float)}));
-  }
   /// Elements that `view` unpacks to.
   Index page_scratch() const noexcept {
     return is_packed ? page_size * width_v() + 2 * kept_rows(entry_.head_dim) * page_size : 0;
@@ -68,25 +59,27 @@ class FullPage {
 
   PageView<Element> view(PagePlace page, Index kv_head, Element* scratch) const noexcept {
     std::byte* const head = page.head(kv_head);
-    PageView<Element> view{.keys = reinterpret_cast<const Element*>(head + keys_),
+    PageView<Element> view{.keys = scratch,
                            .key_stride = page_size,
-                           .values = reinterpret_cast<const Element*>(head + values_),
+                           .values = scratch,
                            .value_stride = value_stride(),
                            .value_strip = value_strip(page_size)};
     if constexpr (is_packed) {
       const Index key_pairs = kept_rows(entry_.head_dim), value_pairs = kept_rows(page_size);
       Element* const values = scratch + 2 * key_pairs * page_size;
-      simd::unpack_codes(key_at(head, 0, 0), key_pairs, page_size, scratch);
-      simd::unpack_codes(value_at(head, 0, 0), value_pairs * width_v() / value_stride(),
-                         value_stride(), values);
-      view.keys = scratch, view.values = values;
+      simd::unpack_codes(keys_.in(head), key_pairs, page_size, scratch);
+      simd::unpack_codes(values_.in(head), value_pairs * width_v() / value_stride(), value_stride(),
+                         values);
+      view.values = values;
+    } else {
+      view.keys = keys_.in(head), view.values = values_.in(head);
     }
-    if constexpr (has_scales<Stored>) view.value_scales = floats(head + value_scales_);
+    if constexpr (has_scales<Stored>) view.value_scales = value_scales_.in(head);
     if constexpr (keys_per_channel<Stored>) {
-      view.channel_scales = reinterpret_cast<const bf16*>(head + key_scales_);
-      view.channel_offsets = reinterpret_cast<const bf16*>(head + key_offsets_);
+      view.channel_scales = channel_scales_.in(head);
+      view.channel_offsets = channel_offsets_.in(head);
     } else if constexpr (has_scales<Stored>) {
-      view.key_scales = floats(head + key_scales_);
+      view.key_scales = key_scales_.in(head);
     }
     return view;
   }
@@ -97,14 +90,14 @@ class FullPage {
     requires(!keys_per_channel<Stored>)
   {
     std::byte* const head = page.head(kv_head);
-    auto* const keys = reinterpret_cast<Element*>(head + keys_) + slot;
+    auto* const keys = keys_.in(head) + slot;
     if constexpr (std::is_same_v<Element, T>) simd::transpose(key, keys, page_size);
     for (Index r = 0; r < key.rows; ++r) {
       if constexpr (has_scales<Stored>) {
         const float scale = row_scale<Stored>([&](Index c) { return key(r, c); }, key.cols);
         for (Index c = 0; c < key.cols; ++c)
           keys[c * page_size + r] = static_cast<int8>(nearest_code<Stored>(key(r, c), scale));
-        floats(head + key_scales_)[slot + r] = scale;
+        key_scales_.in(head)[slot + r] = scale;
         write_value(head, slot + r, [&](Index c) { return value(r, c); });
       } else {
         if constexpr (!std::is_same_v<Element, T>)
@@ -125,8 +118,8 @@ class FullPage {
     for (Index c = 0; c < entry_.head_dim; ++c) {
       const T* const channel = whole.keys + c * whole.key_stride;
       const auto [scale, offset] = ChannelScale::of<Unchannelled>(channel);
-      reinterpret_cast<bf16*>(head + key_scales_)[c] = scale;
-      reinterpret_cast<bf16*>(head + key_offsets_)[c] = offset;
+      channel_scales_.in(head)[c] = scale;
+      channel_offsets_.in(head)[c] = offset;
       Kept* const to = key_at(head, 0, c);
       const auto step = static_cast<float>(scale), middle = static_cast<float>(offset);
       for (Index token = 0; token < page_size; ++token)
@@ -142,10 +135,10 @@ class FullPage {
     const Kept element = *key_at(head, slot, c);
     if constexpr (keys_per_channel<Stored>)
       return static_cast<float>(simd::code_of(element, c)) *
-                 static_cast<float>(reinterpret_cast<const bf16*>(head + key_scales_)[c]) +
-             static_cast<float>(reinterpret_cast<const bf16*>(head + key_offsets_)[c]);
+                 static_cast<float>(channel_scales_.in(head)[c]) +
+             static_cast<float>(channel_offsets_.in(head)[c]);
     else if constexpr (has_scales<Stored>)
-      return static_cast<float>(simd::code_of(element, c)) * floats(head + key_scales_)[slot];
+      return static_cast<float>(simd::code_of(element, c)) * key_scales_.in(head)[slot];
     else
       return static_cast<T>(element);
   }
@@ -153,7 +146,7 @@ class FullPage {
     std::byte* const head = page.head(kv_head);
     const Kept element = *value_at(head, slot, c);
     if constexpr (has_scales<Stored>)
-      return static_cast<float>(simd::code_of(element, slot)) * floats(head + value_scales_)[slot];
+      return static_cast<float>(simd::code_of(element, slot)) * value_scales_.in(head)[slot];
     else
       return static_cast<T>(element);
   }
@@ -173,7 +166,6 @@ class FullPage {
   /// The codes are those of the element without its scales' axis.
   using Unchannelled = std::conditional_t<std::is_same_v<Stored, PerChannel<int8>>, int8, Stored>;
   using Kept = PageElement<Stored>;
-  static constexpr auto kept_bytes = static_cast<Index>(sizeof(Kept));
 
   Index width_v() const noexcept { return simd::padded(entry_.head_dim_v); }
   bool in_strips() const noexcept { return width_v() % strip_width == 0; }
@@ -183,22 +175,20 @@ class FullPage {
   }
   /// Elements that a column of so many rows takes.
   static constexpr Index kept_rows(Index rows) noexcept {
-    return ceil_div(rows, rows_an_element<Stored>);
+    return ceil_div(rows, rows_per_element<Stored>);
   }
-  static float* floats(std::byte* at) noexcept { return reinterpret_cast<float*>(at); }
   Kept* key_at(std::byte* head, Index slot, Index c) const noexcept {
-    return reinterpret_cast<Kept*>(head + keys_) + c / rows_an_element<Stored> * page_size + slot;
+    return keys_.in(head) + c / rows_per_element<Stored> * page_size + slot;
   }
   Kept* value_at(std::byte* head, Index slot, Index c) const noexcept {
     const Index rows = kept_rows(page_size);
-    return StripsView(reinterpret_cast<Kept*>(head + values_), rows, width_v(), value_stride(),
-                      value_strip(rows))
-        .at(slot / rows_an_element<Stored>, c);
+    return StripsView(values_.in(head), rows, width_v(), value_stride(), value_strip(rows))
+        .at(slot / rows_per_element<Stored>, c);
   }
   template <class NumberOf>
   void write_value(std::byte* head, Index slot, const NumberOf& number_of) const {
     const float scale = row_scale<Unchannelled>(number_of, entry_.head_dim_v);
-    floats(head + value_scales_)[slot] = scale;
+    value_scales_.in(head)[slot] = scale;
     for_columns(head, slot, width_v(), [&](Index c, Kept& element) {
       const float number = c < entry_.head_dim_v ? number_of(c) : 0;
       simd::set_code(element, slot, nearest_code<Unchannelled>(number, scale));
@@ -215,7 +205,9 @@ class FullPage {
   }
 
   Entry entry_;
-  Index keys_, values_, key_scales_ = 0, key_offsets_ = 0, value_scales_ = 0;  // bytes into a head
+  PagePart<Kept> keys_, values_;
+  PagePart<float> key_scales_, value_scales_;
+  PagePart<bf16> channel_scales_, channel_offsets_;
   Index head_bytes_;
 };
 

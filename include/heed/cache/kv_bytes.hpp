@@ -22,8 +22,10 @@
 #include <algorithm>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "heed/base/element.hpp"
+#include "heed/base/error.hpp"
 #include "heed/base/index.hpp"
 #include "heed/base/page_size.hpp"
 #include "heed/base/shape.hpp"
@@ -60,11 +62,24 @@ inline constexpr KvElement kv_element{
     .scale_bytes_per_channel = keys_per_channel<E> ? std::optional<Index>(4) : std::nullopt,
     .rope_bits = has_scales<E> ? std::optional<Index>(16) : std::nullopt};
 
+namespace detail {
+
+/// Throws ShapeError, or does not compile, where a formula lacks a size.
+constexpr void require_known(std::string_view name, Index size) {
+  if (size < 0) require_number(false, "kv_bytes_per_token", name, size, "a size that is known");
+}
+
+}  // namespace detail
+
 /// Bytes that one token takes in one layer of MHA, GQA or MQA: a key and a value per key/value
 /// head. Every field of the shape but model_dim and num_heads must be known.
 ///
+/// \throws ShapeError if one is not; as a constant it does not compile then.
 /// Source: Shazeer 2019, arXiv:1911.02150, section 3; Ainslie et al. 2023, arXiv:2305.13245.
 constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& element) {
+  detail::require_known("num_kv_heads", shape.num_kv_heads);
+  detail::require_known("head_dim", shape.head_dim);
+  detail::require_known("head_dim_v", shape.head_dim_v);
   return shape.num_kv_heads *
          (element.key_bytes(shape.head_dim) + element.row_bytes(shape.head_dim_v));
 }
@@ -72,18 +87,25 @@ constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& e
 /// Bytes that one token takes in one layer of MLA: the latent and the rotated key that all heads
 /// share, in one row. latent_dim and rope_dim must be known.
 ///
+/// \throws ShapeError as above.
 /// Source: DeepSeek-V2 2024, arXiv:2405.04434, section 2.1.4 and table 1.
 constexpr Index kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
+  detail::require_known("latent_dim", shape.latent_dim);
+  detail::require_known("rope_dim", shape.rope_dim);
   if (!element.rope_bits) return element.row_bytes(shape.latent_dim + shape.rope_dim);
   return element.row_bytes(shape.latent_dim) + ceil_div(shape.rope_dim * *element.rope_bits, 8);
 }
 
 /// Bytes that one token takes in one layer of MLA if the keys and values made from the latent are
 /// cached in its place, as implementations do that treat MLA as MHA: more than MHA itself, since
-/// each head's key carries its own copy of the rotated part.
+/// each head's key carries its own copy of the rotated part. \throws ShapeError as above.
 constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
-  return shape.num_heads *
-         (element.key_bytes(shape.head_dim()) + element.row_bytes(shape.head_dim_v));
+  detail::require_known("nope_dim", shape.nope_dim);
+  detail::require_known("rope_dim", shape.rope_dim);
+  return kv_bytes_per_token(GroupedShape{.num_kv_heads = shape.num_heads,
+                                         .head_dim = shape.head_dim(),
+                                         .head_dim_v = shape.head_dim_v},
+                            element);
 }
 
 /// `tokens` rounded up to whole pages.
@@ -92,12 +114,12 @@ constexpr Index round_up_to_pages(Index tokens) { return page_count(tokens) * pa
 /// Layers of a model that cache alike. A model with windows on some of its layers is a list of two.
 struct KvLayers {
   Index num_layers = 1;
-  Index bytes_per_token = 0;      ///< of one layer, from kv_bytes_per_token
-  std::optional<Index> window{};  ///< keys that a query sees, its own included (window_left + 1)
+  Index bytes_per_token = 0;           ///< of one layer, from kv_bytes_per_token
+  std::optional<Index> window_left{};  ///< as in CacheWindow; without one, all tokens stay
 
   /// Tokens that each of the layers holds when the sequence is `context` tokens long.
   constexpr Index tokens_held(Index context) const {
-    return window ? std::min(context, *window) : context;
+    return window_left ? std::min(context, *window_left + 1) : context;
   }
   /// The same of a KvCache, which holds whole pages and, with a CacheWindow, one page behind the
   /// first token that the last one sees.
@@ -133,9 +155,13 @@ constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context
 }
 
 /// How many sequences of `context` tokens fit in `memory` bytes, in whole pages.
-/// \param context  at least 1: an empty sequence takes nothing, so any number would fit
+/// \throws ShapeError if a sequence takes nothing, so that any number would fit.
 constexpr Index sequences_that_fit(std::span<const KvLayers> model, Index context, Index memory) {
-  return memory / kv_bytes_in_pages(model, context);
+  const Index bytes = kv_bytes_in_pages(model, context);
+  if (bytes <= 0)
+    detail::require_number(false, "sequences_that_fit", "bytes of a sequence", bytes,
+                           "more than none: a context of some tokens, and layers that cache");
+  return memory / bytes;
 }
 
 }  // namespace heed

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "heed/base/views.hpp"
+#include "heed/cache/kv_bytes.hpp"
 #include "heed/cache/page_pool.hpp"
 #include "heed/cache/page_table.hpp"
 #include "heed/cache/staging.hpp"
@@ -31,37 +32,34 @@ class KvFile;
 /// | KvCache(pool, capacity)           | pages of a PagePool, taken as the sequence grows        |
 /// | either, with a CacheWindow last   | the same; pages that it has passed are used again       |
 ///
-/// After that, nothing allocates but `fork` and `load`. Whatever throws leaves the cache as it was.
-/// Readers may share a cache; who changes it must be alone with it, though not with its pool.
-/// Copies are explicit: `fork`. A cache that was moved from has room for nothing.
+/// After that, nothing allocates but `fork`, the only copy, and `load`. Whatever throws leaves the
+/// cache as it was. Readers may share a cache; who changes it must be alone with it, though not
+/// with its pool. A cache that was moved from has room for nothing.
 template <class Entry, class Stored = float>
 class KvCache {
-  static_assert(StoredElement<Stored>,
-                "heed: the cache's elements must be one of those in heed/base/element.hpp: float, "
-                "double, heed::f16, heed::bf16, heed::int8, heed::int4, Rotated of int8, int4 or "
-                "PerChannel<int8>, PerChannel<int8>, or Native of bf16, int8 or Rotated<int8>.");
+  using T = ComputeType<Stored>;
   using Layout = detail::PageLayout<Entry, Stored>;
   static constexpr bool has_open_page = detail::Staging<Entry, Stored>::has_open_page;
 
  public:
   using Element = KernelElement<Stored>;  ///< what the kernel reads
-  using T = ComputeType<Stored>;  ///< what is appended and read: double for double, else float
+  using Scalar = T;                       ///< appended and read: double for double, else float
   static constexpr KeyLayout key_layout = Entry::key_layout;
   static constexpr RowRotation row_rotation =
       is_rotated<Stored> ? RowRotation::walsh_hadamard : RowRotation::none;
   static constexpr Products products = is_native<Stored> ? Products::native : Products::widened;
 
   /// An empty cache with room for `capacity` tokens; with a window, for so many at a time.
-  /// \throws ShapeError if the entry's sizes are not all known and positive.
+  /// \throws ShapeError if the entry's sizes are not all known and positive, or a number is out of
+  /// its range; CapacityError for more bytes than an Index counts
   explicit KvCache(Index capacity, Entry entry = {}, std::optional<CacheWindow> window = {})
       : KvCache(Layout(checked(entry, capacity, window)), capacity, window) {}
   /// An empty cache of at most `capacity` tokens, in pages of the pool.
+  /// \throws ShapeError if a number is out of its range
   explicit KvCache(const PagePool<Entry, Stored>& pool, Index capacity,
                    std::optional<CacheWindow> window = {})
       : KvCache(Layout(checked(pool.entry(), capacity, window)),
-                detail::PageTable(pool.store(), Placement::pooled, capacity, window)) {
-    if (pool.store() == nullptr) throw StateError("heed::KvCache: the pool was moved from");
-  }
+                detail::PageTable(pool.store(), Placement::pooled, capacity, window)) {}
 
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
@@ -69,7 +67,7 @@ class KvCache {
   /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for what is not
   /// finite where elements have scales
   void append(HeadsView<const T> key, HeadsView<const T> value)
-    requires(!detail::is_latent<Entry>)
+    requires(!is_latent<Entry>)
   {
     detail::require_shape("KvCache::append", "key [num_kv_heads, count, head_dim]",
                           {key.num_heads, key.rows, key.cols},
@@ -79,12 +77,10 @@ class KvCache {
                           {num_kv_heads(), key.rows, head_dim_v()});
     append_rows(key, "key", value, "value");
   }
-  /// Adds tokens. \param c_kv  [count, latent_dim], normed; \param k_rope  [count, rope_dim],
-  /// rotated
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for what is not
-  /// finite where elements have scales
+  /// The same for latents that are normed and keys that are rotated.
+  /// \param c_kv  [count, latent_dim]; \param k_rope  [count, rope_dim]
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
-    requires detail::is_latent<Entry>
+    requires is_latent<Entry>
   {
     detail::require_shape("KvCache::append", "c_kv [count, latent_dim]", {c_kv.rows, c_kv.cols},
                           {c_kv.rows, entry().latent_dim});
@@ -122,7 +118,7 @@ class KvCache {
   /// \throws StateError for a cache that was moved from
   KvCache fork() const {
     if (table_.store() == nullptr)
-      throw StateError("heed::KvCache::fork: the cache was moved from");
+      throw StateError(detail::message("KvCache::fork", "the cache was moved from"));
     KvCache copy(layout_, table_.fork());
     copy.staging_.copy(staging_);
     return copy;
@@ -142,55 +138,52 @@ class KvCache {
   /// scales per channel add two pages of float, rotated elements a page of a head.
   std::size_t bytes() const noexcept {
     if (table_.store() == nullptr) return 0;
-    const Index pages =
-        table_.placement() == Placement::own ? table_.store()->num_pages() : table_.held_pages();
+    const bool own = table_.placement() == Placement::own;
+    const Index pages = own ? table_.store()->num_pages() : table_.held_pages();
     return static_cast<std::size_t>(pages * table_.store()->page_bytes() + staging_.bytes());
   }
-  /// Bytes of what says which pages these are: 4 a page of the capacity, and 8 more for memory of
-  /// its own.
+  /// Bytes of the page table: 4 for each page of the capacity and, with memory of its own, 8 more
+  /// for the counts of holders and the list of free pages.
   std::size_t table_bytes() const noexcept { return table_.bytes(); }
   /// Bytes a token takes by the formula, kv_bytes_per_token, scales included.
   std::size_t bytes_per_token() const noexcept {
-    return static_cast<std::size_t>(layout_.token_bytes());
+    return static_cast<std::size_t>(kv_bytes_per_token(entry().shape(), kv_element<Stored>));
   }
 
   /// Copies the keys of a head back, zeros for tokens that were dropped.
   /// \param out  [seqlen, head_dim], overwritten
   /// \throws ShapeError for another shape, or a head that is not there.
   void read_key(Index kv_head, RowsView<T> out) const
-    requires(!detail::is_latent<Entry>)
+    requires(!is_latent<Entry>)
   {
-    read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, out, head_dim(), head_dim(),
-         [&](Index page, Index slot, Index c) {
-           if constexpr (has_open_page)
-             if (page == open_page_index()) return staging_.open_page().key(kv_head, slot, c);
-           return layout_.key(table_.place(page), kv_head, slot, c);
+    read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, out, head_dim(), Rows::rotated,
+         [&](const auto& layout, auto page, Index slot, Index c) {
+           return layout.key(page, kv_head, slot, c);
          });
   }
   /// Likewise the values. \param out  [seqlen, head_dim_v], overwritten
   void read_value(Index kv_head, RowsView<T> out) const
-    requires(!detail::is_latent<Entry>)
+    requires(!is_latent<Entry>)
   {
     read("KvCache::read_value", "out [seqlen, head_dim_v]", kv_head, out, head_dim_v(),
-         head_dim_v(), [&](Index page, Index slot, Index c) {
-           if constexpr (has_open_page)
-             if (page == open_page_index()) return staging_.open_page().value(kv_head, slot, c);
-           return layout_.value(table_.place(page), kv_head, slot, c);
+         Rows::rotated, [&](const auto& layout, auto page, Index slot, Index c) {
+           return layout.value(page, kv_head, slot, c);
          });
   }
   /// Likewise the latents. \param c_kv  [seqlen, latent_dim]; \param k_rope  [seqlen, rope_dim]
   void read_latent(RowsView<T> c_kv, RowsView<T> k_rope) const
-    requires detail::is_latent<Entry>
+    requires is_latent<Entry>
   {
     detail::require_shape("KvCache::read_latent", "k_rope [seqlen, rope_dim]",
                           {k_rope.rows, k_rope.cols}, {seqlen(), entry().rope_dim});
     read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, c_kv, entry().latent_dim,
-         entry().latent_dim, [&](Index page, Index slot, Index c) {
-           return layout_.latent(table_.place(page), slot, c);
+         Rows::rotated, [](const auto& layout, auto page, Index slot, Index c) {
+           return layout.latent(page, slot, c);
          });
-    read(
-        "KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, k_rope, entry().rope_dim, 0,
-        [&](Index page, Index slot, Index c) { return layout_.rope(table_.place(page), slot, c); });
+    read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, k_rope, entry().rope_dim,
+         Rows::as_given, [](const auto& layout, auto page, Index slot, Index c) {
+           return layout.rope(page, slot, c);
+         });
   }
 
   // A source of pages (cache/page.hpp).
@@ -208,7 +201,7 @@ class KvCache {
   {
     return reinterpret_cast<const Element*>(table_.place(page).head(kv_head));
   }
-  const void* place(Index page) const noexcept { return table_.place(page).first; }
+  const void* page_address(Index page) const noexcept { return table_.place(page).first; }
   /// Of keys that have scales per channel: the page that is being filled, or the next one.
   Index open_page_index() const noexcept
     requires has_open_page
@@ -227,15 +220,13 @@ class KvCache {
 
   KvCache(const Layout& layout, detail::PageTable table)
       : layout_(layout), table_(std::move(table)), staging_(layout.entry()) {}
-  /// With memory of its own.
   KvCache(const Layout& layout, Index capacity, const std::optional<CacheWindow>& window)
       : KvCache(layout, detail::PageTable(detail::make_store(layout, page_count(capacity)),
                                           Placement::own, capacity, window)) {}
 
-  static Entry checked(const Entry& entry, Index capacity,
-                       const std::optional<CacheWindow>& window) {
+  static Entry checked(const Entry& entry, Index capacity, std::optional<CacheWindow> window) {
     entry.check("KvCache");
-    detail::require(capacity >= 0, "KvCache", "capacity must not be negative");
+    detail::require_number(capacity >= 0, "KvCache", "capacity", capacity, "0 or more");
     if (window) window->check("KvCache");
     return entry;
   }
@@ -251,8 +242,7 @@ class KvCache {
       const Index index = (begin + done) / page_size, slot = (begin + done) % page_size;
       const Index count = std::min(page_size - slot, first.rows - done);
       const detail::PagePlace page = table_.place(index);
-      // Whole pages are read, so one that is begun starts as zeros; who writes it also touches it
-      // first.
+      // Whole pages are read, so one starts as zeros; who writes it also touches it first.
       for (Index head = 0; head < num_kv_heads(); ++head) {
         if (slot == 0) std::fill_n(page.head(head), layout_.head_bytes(), std::byte{0});
         staging_.write(layout_, page, head, slot, first.head(head).middle_rows(done, count),
@@ -271,24 +261,35 @@ class KvCache {
       staging_.forget();
   }
 
-  /// \param rotated  columns of a row that were rotated, if elements are: all or none
-  /// \param at       (page, slot, column) -> what is stored
+  /// What a cache of rotated elements does with rows before it stores them.
+  enum class Rows { rotated, as_given };
+
+  /// \param at  (layout, place of a page, slot, column) -> what is stored
   template <class At>
   void read(std::string_view where, std::string_view name, Index kv_head, RowsView<T> out,
-            Index width, [[maybe_unused]] Index rotated, const At& at) const {
+            Index width, [[maybe_unused]] Rows stored, const At& at) const {
     detail::require_shape(where, name, {out.rows, out.cols}, {seqlen(), width});
-    detail::require(0 <= kv_head && kv_head < num_kv_heads(), where, [&] {
-      return "there is no kv_head " + std::to_string(kv_head) + " of " +
-             std::to_string(num_kv_heads());
-    });
+    detail::require_number(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head", kv_head,
+                           "0 to " + std::to_string(num_kv_heads() - 1));
     for (Index token = 0; token < seqlen(); ++token) {
       if (dropped().contains(token)) {
         std::fill_n(out.row(token), width, T{0});
         continue;
       }
-      for (Index c = 0; c < width; ++c) out(token, c) = at(token / page_size, token % page_size, c);
-      if constexpr (is_rotated<Stored>) simd::rotate_hadamard(out.row(token), rotated);
+      with_page(token / page_size, [&](const auto& layout, detail::PagePlace page) {
+        for (Index c = 0; c < width; ++c) out(token, c) = at(layout, page, token % page_size, c);
+      });
+      if constexpr (is_rotated<Stored>)
+        if (stored == Rows::rotated) simd::rotate_hadamard(out.row(token), width);
     }
+  }
+  /// Calls f(layout, place) with those of a page, of which one may be still in float.
+  template <class F>
+  void with_page(Index page, const F& f) const {
+    if constexpr (has_open_page)
+      if (page == open_page_index())
+        return f(staging_.open_page().layout(), staging_.open_page().place());
+    f(layout_, table_.place(page));
   }
 
   Layout layout_;

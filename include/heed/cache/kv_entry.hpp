@@ -3,18 +3,30 @@
 /// What a cache holds per token: full keys and values, or a latent. Layer 4, public.
 #pragma once
 
-#include <algorithm>
+#include <concepts>
 #include <string_view>
 
+#include "heed/base/element.hpp"
 #include "heed/base/error.hpp"
 #include "heed/base/index.hpp"
+#include "heed/base/shape.hpp"
 #include "heed/cache/page.hpp"
 
 namespace heed {
 
 namespace detail {
+
 /// So that the bytes of a page fit in an Index.
 inline constexpr Index most_entry_size = Index{1} << 24;
+
+/// Throws ShapeError unless a size of an entry is known and such that a cache can have it.
+inline void require_entry_size(std::string_view where, std::string_view name, Index size,
+                               Index least) {
+  require_number(least <= size && size <= most_entry_size, where, name, size,
+                 least > 0 ? "a number from 1 to 2^24, given at run time where it is dynamic"
+                           : "a number from 0 to 2^24, given at run time where it is dynamic");
+}
+
 }  // namespace detail
 
 /// Keys and values of every key/value head: MHA, GQA and MQA. 2 num_kv_heads head_dim elements a
@@ -34,16 +46,19 @@ struct FullKv {
   /// Columns of a key and of a value of a head.
   constexpr Index key_width() const noexcept { return head_dim; }
   constexpr Index value_width() const noexcept { return head_dim_v; }
+  /// As much of a layer's shape as there is here: what kv_bytes_per_token needs.
+  constexpr GroupedShape shape() const noexcept {
+    return {.num_kv_heads = num_kv_heads, .head_dim = head_dim, .head_dim_v = head_dim_v};
+  }
 
   void check(std::string_view where) const {
     detail::require_shape(where, "entry [num_kv_heads, head_dim, head_dim_v]",
                           {num_kv_heads, head_dim, head_dim_v},
                           {fixed_or(NumKvHeads, num_kv_heads), fixed_or(HeadDim, head_dim),
                            fixed_or(HeadDimV, head_dim_v)});
-    detail::require(num_kv_heads > 0 && head_dim > 0 && head_dim_v > 0, where,
-                    "the entry's sizes must be positive; those left dynamic are given at run time");
-    detail::require(std::max({num_kv_heads, head_dim, head_dim_v}) <= detail::most_entry_size,
-                    where, "the entry's sizes must not be above 2^24");
+    detail::require_entry_size(where, "entry.num_kv_heads", num_kv_heads, 1);
+    detail::require_entry_size(where, "entry.head_dim", head_dim, 1);
+    detail::require_entry_size(where, "entry.head_dim_v", head_dim_v, 1);
   }
 };
 
@@ -60,22 +75,35 @@ struct LatentKv {
   /// Columns of a key, and of the value that it begins with.
   constexpr Index key_width() const noexcept { return latent_dim + rope_dim; }
   constexpr Index value_width() const noexcept { return latent_dim; }
+  /// As much of a layer's shape as there is here: what kv_bytes_per_token needs.
+  constexpr LatentShape shape() const noexcept {
+    return {.latent_dim = latent_dim, .rope_dim = rope_dim};
+  }
 
   void check(std::string_view where) const {
     detail::require_shape(where, "entry [latent_dim, rope_dim]", {latent_dim, rope_dim},
                           {fixed_or(LatentDim, latent_dim), fixed_or(RopeDim, rope_dim)});
-    detail::require(latent_dim > 0 && rope_dim >= 0, where,
-                    "latent_dim must be positive and rope_dim not negative; those left dynamic are "
-                    "given at run time");
-    detail::require(std::max(latent_dim, rope_dim) <= detail::most_entry_size, where,
-                    "the entry's sizes must not be above 2^24");
+    detail::require_entry_size(where, "entry.latent_dim", latent_dim, 1);
+    detail::require_entry_size(where, "entry.rope_dim", rope_dim, 0);
   }
 };
 
-namespace detail {
+/// What the cache of a layer of this shape holds per token.
+constexpr FullKv<> kv_entry(const GroupedShape& shape) noexcept {
+  return {shape.num_kv_heads, shape.head_dim, shape.head_dim_v};
+}
+constexpr LatentKv<> kv_entry(const LatentShape& shape) noexcept {
+  return {shape.latent_dim, shape.rope_dim};
+}
 
+/// Whether an entry is a LatentKv.
 template <class Entry>
 inline constexpr bool is_latent = Entry::key_layout == KeyLayout::row_major;
 
-}  // namespace detail
+/// What a KvCache<Entry, Stored> can be made of. A latent is key and value at once, so its scales
+/// are per token: it is stored as int8, int4 or Rotated of these, not as PerChannel.
+template <class Entry, class Stored>
+concept CanStore = StoredElement<Stored> &&
+                   !(is_latent<Entry> && std::same_as<detail::Unwrapped<Stored>, PerChannel<int8>>);
+
 }  // namespace heed

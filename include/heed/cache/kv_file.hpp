@@ -22,7 +22,7 @@
 /// | num_kv_heads, head_dim, head_dim_v | of a full entry                                  |
 /// | latent_dim, rope_dim               | of a latent one                                  |
 /// | element                            | float32, float64, float16, bfloat16, int8, int4  |
-/// |                                    | int8_per_channel, or one of these after          |
+/// |                                    | int8_per_channel; the last three also after      |
 /// |                                    | rotated_; Native<E> has the name of E            |
 /// | num_sink_tokens, window_left       | of the CacheWindow, or none                      |
 /// | seqlen                             | tokens, those let go included                    |
@@ -71,23 +71,23 @@ constexpr std::string_view element_name() {
 }
 
 /// What `save` and `load` need of a cache.
-template <class Entry, class Element>
-class KvFile<KvCache<Entry, Element>> {
+template <class Entry, class Stored>
+class KvFile<KvCache<Entry, Stored>> {
  public:
-  using Cache = KvCache<Entry, Element>;
+  using Cache = KvCache<Entry, Stored>;
 
   /// \param cache  const to save, not to load
   template <class MaybeConst>
   static auto& table(std::string_view where, MaybeConst& cache) {
     if (cache.table_.store() == nullptr)
-      throw StateError("heed::" + std::string(where) + ": the cache was moved from");
+      throw StateError(message(where, "the cache was moved from"));
     return cache.table_;
   }
   /// Empty where the page that is being filled is as the others.
   static std::span<std::byte> open_page(const Cache& cache) { return cache.staging_.open_bytes(); }
   static void forget_kept_page(Cache& cache) noexcept { cache.staging_.forget(); }
   static KvFileShape shape(const Cache& cache) {
-    static_assert(!element_name<Element>().empty(),
+    static_assert(!element_name<Stored>().empty(),
                   "heed: this element has no name in cache files; give it one in element_name.");
     KvFileShape shape{.fields = {},
                       .page_bytes = cache.table_.store()->page_bytes(),
@@ -103,7 +103,7 @@ class KvFile<KvCache<Entry, Element>> {
       add("num_kv_heads", entry.num_kv_heads);
       add("head_dim", entry.head_dim), add("head_dim_v", entry.head_dim_v);
     }
-    shape.fields.push_back({"element", std::string(element_name<Element>())});
+    shape.fields.push_back({"element", std::string(element_name<Stored>())});
     add("page_size", page_size);
     if (const auto& window = cache.table_.window()) {
       add("num_sink_tokens", window->num_sink_tokens), add("window_left", window->window_left);
@@ -132,10 +132,11 @@ inline void save_table(const PageTable& table, std::span<const std::byte> open_p
   table.for_each_part(write);
   write(open_page);
   if (!to.flush())
-    throw FileError("heed::save: the stream did not take the file's " +
+    throw FileError(message(
+        "save", "the stream did not take the file's " +
                     std::to_string(std::ssize(header) + table.held_pages() * shape.page_bytes +
                                    std::ssize(open_page)) +
-                    " bytes");
+                    " bytes"));
 }
 
 /// \param open_page  where the page that is being filled goes, if it is not as the others
@@ -175,9 +176,9 @@ inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& 
 /// for each layer. Files of std::ofstream are opened as std::ios::binary. The tokens' own bits are
 /// saved; those of a page that is not full may be followed by what was there before a `truncate`.
 /// \throws FileError if the stream does not take it all, StateError for a cache that was moved from
-template <class Entry, class Element>
-void save(const KvCache<Entry, Element>& cache, std::ostream& to) {
-  using File = detail::KvFile<KvCache<Entry, Element>>;
+template <class Entry, class Stored>
+void save(const KvCache<Entry, Stored>& cache, std::ostream& to) {
+  using File = detail::KvFile<KvCache<Entry, Stored>>;
   const detail::PageTable& table = File::table("save", cache);
   detail::save_table(table, File::open_page(cache), File::shape(cache), to);
 }
@@ -191,9 +192,9 @@ void save(const KvCache<Entry, Element>& cache, std::ostream& to) {
 /// error.
 /// \throws FileError if the file is cut off, altered, or of another kind of cache; CapacityError,
 /// PoolExhaustedError; StateError for a cache that was moved from; what the stream is set to throw
-template <class Entry, class Element>
-void load(std::istream& from, KvCache<Entry, Element>& cache) {
-  using File = detail::KvFile<KvCache<Entry, Element>>;
+template <class Entry, class Stored>
+void load(std::istream& from, KvCache<Entry, Stored>& cache) {
+  using File = detail::KvFile<KvCache<Entry, Stored>>;
   detail::PageTable& table = File::table("load", cache);
   detail::load_table(from, File::shape(cache), table, File::open_page(cache));
   File::forget_kept_page(cache);

@@ -93,7 +93,7 @@ inline Crc64 header_checksum(const KvFileShape& shape, const TableState& table) 
 }
 
 [[noreturn]] inline void throw_load_error(const std::string& sentence) {
-  throw FileError("heed::load: " + sentence);
+  throw FileError(message("load", sentence));
 }
 
 /// \param what  for the message, as in "its pages"

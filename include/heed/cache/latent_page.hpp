@@ -26,10 +26,6 @@ namespace heed::detail {
 /// \tparam Stored  without rotation
 template <class Entry, class Stored>
 class LatentPage {
-  static_assert(!std::is_same_v<Stored, PerChannel<int8>>,
-                "heed: a latent is key and value at once, so its scales are per token: store it as "
-                "int8, int4 or Rotated<...> of these. PerChannel is for FullKv.");
-
  public:
   using Element = KernelElement<Stored>;
   using T = ComputeType<Stored>;
@@ -37,41 +33,33 @@ class LatentPage {
 
   explicit LatentPage(const Entry& entry) : entry_(entry) {
     PageParts parts;
-    rows_ = parts.take(page_size / rows_an_element<Stored> * row_width() *
-                       static_cast<Index>(sizeof(Kept)));
+    rows_ = parts.take<Kept>(page_size / rows_per_element<Stored> * row_width());
     if constexpr (has_scales<Stored>) {
-      scales_ = parts.take(page_size * Index{sizeof(float)});
-      rope_ = parts.take(page_size * rope_width() * Index{sizeof(bf16)});
+      scales_ = parts.take<float>(page_size);
+      rope_ = parts.take<bf16>(page_size * rope_width());
     }
     head_bytes_ = parts.bytes();
   }
 
   const Entry& entry() const noexcept { return entry_; }
   Index head_bytes() const noexcept { return head_bytes_; }
-  /// Bytes that one token adds, without padding.
-  Index token_bytes() const noexcept {
-    const Index row = has_scales<Stored> ? entry_.latent_dim : entry_.latent_dim + entry_.rope_dim;
-    const Index bytes = (row * element_bits<Stored> + 7) / 8;
-    if constexpr (!has_scales<Stored>) return bytes;
-    return bytes + entry_.rope_dim * Index{sizeof(bf16)} + Index{sizeof(float)};
-  }
   /// Elements that `view` unpacks to.
   Index page_scratch() const noexcept { return is_packed ? page_size * row_width() : 0; }
 
   PageView<Element> view(PagePlace place, Index, Element* scratch) const noexcept {
-    const std::byte* const page = place.head(0);
-    const auto* rows = reinterpret_cast<const Element*>(page + rows_);
-    if constexpr (is_packed) {
-      simd::unpack_codes(row_at(place.head(0), 0), page_size / rows_an_element<Stored>, row_width(),
+    std::byte* const page = place.head(0);
+    const Element* rows = scratch;
+    if constexpr (is_packed)
+      simd::unpack_codes(rows_.in(page), page_size / rows_per_element<Stored>, row_width(),
                          scratch);
-      rows = scratch;
-    }
+    else
+      rows = rows_.in(page);
     PageView<Element> view{
         .keys = rows, .key_stride = row_width(), .values = rows, .value_stride = row_width()};
     if constexpr (has_scales<Stored>) {
-      view.rope_keys = reinterpret_cast<const bf16*>(page + rope_);
+      view.rope_keys = rope_.in(page);
       view.rope_stride = rope_width();
-      view.key_scales = view.value_scales = reinterpret_cast<const float*>(page + scales_);
+      view.key_scales = view.value_scales = scales_.in(page);
     }
     return view;
   }
@@ -85,10 +73,10 @@ class LatentPage {
       if constexpr (has_scales<Stored>) {
         const auto number = [&](Index c) { return c < c_kv.cols ? c_kv(r, c) : 0; };
         const float scale = row_scale<Stored>(number, c_kv.cols);
-        reinterpret_cast<float*>(page + scales_)[slot + r] = scale;
+        scales_.in(page)[slot + r] = scale;
         for (Index c = 0; c < row_width(); ++c)
           simd::set_code(row[c], slot + r, nearest_code<Stored>(number(c), scale));
-        auto* const rope = reinterpret_cast<bf16*>(page + rope_) + (slot + r) * rope_width();
+        auto* const rope = rope_.in(page) + (slot + r) * rope_width();
         for (Index c = 0; c < k_rope.cols; ++c) rope[c] = static_cast<bf16>(k_rope(r, c));
       } else {
         for (Index c = 0; c < c_kv.cols; ++c) row[c] = static_cast<Element>(c_kv(r, c));
@@ -103,16 +91,14 @@ class LatentPage {
     std::byte* const page = place.head(0);
     const Kept element = row_at(page, slot)[c];
     if constexpr (has_scales<Stored>)
-      return static_cast<float>(simd::code_of(element, slot)) *
-             reinterpret_cast<const float*>(page + scales_)[slot];
+      return static_cast<float>(simd::code_of(element, slot)) * scales_.in(page)[slot];
     else
       return static_cast<T>(element);
   }
   /// Column c of k_rope.
   T rope(PagePlace place, Index slot, Index c) const noexcept {
     if constexpr (has_scales<Stored>)
-      return static_cast<T>(
-          reinterpret_cast<const bf16*>(place.head(0) + rope_)[slot * rope_width() + c]);
+      return static_cast<T>(rope_.in(place.head(0))[slot * rope_width() + c]);
     else
       return latent(place, slot, entry_.latent_dim + c);
   }
@@ -126,11 +112,13 @@ class LatentPage {
   }
   Index rope_width() const noexcept { return simd::padded(entry_.rope_dim); }
   Kept* row_at(std::byte* page, Index slot) const noexcept {
-    return reinterpret_cast<Kept*>(page + rows_) + slot / rows_an_element<Stored> * row_width();
+    return rows_.in(page) + slot / rows_per_element<Stored> * row_width();
   }
 
   Entry entry_;
-  Index rows_, rope_ = 0, scales_ = 0;  // bytes into the page
+  PagePart<Kept> rows_;
+  PagePart<float> scales_;
+  PagePart<bf16> rope_;
   Index head_bytes_;
 };
 

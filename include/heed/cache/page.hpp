@@ -68,8 +68,8 @@ concept HasDroppedKeys = requires(const S& source) {
 /// for a page of the same index must hold the same keys and values there; attend_batch then reads
 /// it once for both.
 template <class S>
-concept HasPlaces = requires(const S& source, Index page) {
-  { source.place(page) } noexcept -> std::same_as<const void*>;
+concept HasPageAddresses = requires(const S& source, Index page) {
+  { source.page_address(page) } noexcept -> std::same_as<const void*>;
 };
 
 /// Likewise: the page that is still being filled, kept in the compute type.
@@ -134,8 +134,9 @@ constexpr void check_optional_members() {
       HasDroppedKeys<S> || !requires { &S::dropped; },
       "heed: a source's dropped must be `KeyRange dropped() const noexcept`.");
   static_assert(
-      HasPlaces<S> || !requires { &S::place; },
-      "heed: a source's place must be `const void* place(Index page) const noexcept`.");
+      HasPageAddresses<S> || !requires { &S::page_address; },
+      "heed: a source's page_address must be `const void* page_address(Index page) const "
+      "noexcept`.");
   static_assert(
       HasOpenPage<S> || !requires { &S::open_page_index; },
       "heed: a source's open page must be `Index open_page_index() const noexcept` and "

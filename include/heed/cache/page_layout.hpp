@@ -13,10 +13,21 @@
 
 namespace heed::detail {
 
+template <class Entry, class Stored>
+struct PageLayoutOf {
+  static_assert(StoredElement<Stored>,
+                "heed: the cache's elements must be one of those in heed/base/element.hpp: float, "
+                "double, heed::f16, heed::bf16, heed::int8, heed::int4, Rotated of int8, int4 or "
+                "PerChannel<int8>, PerChannel<int8>, or Native of bf16, int8 or Rotated<int8>.");
+  static_assert(CanStore<Entry, Stored>,
+                "heed: a latent is key and value at once, so its scales are per token: store it as "
+                "int8, int4 or Rotated<...> of these. PerChannel is for FullKv.");
+  using Type = std::conditional_t<is_latent<Entry>, LatentPage<Entry, Unwrapped<Stored>>,
+                                  FullPage<Entry, Unwrapped<Stored>>>;
+};
 /// \tparam Stored  rotated, native or neither: that does not change where things lie
 template <class Entry, class Stored>
-using PageLayout = std::conditional_t<is_latent<Entry>, LatentPage<Entry, Unwrapped<Stored>>,
-                                      FullPage<Entry, Unwrapped<Stored>>>;
+using PageLayout = typename PageLayoutOf<Entry, Stored>::Type;
 
 /// A store of pages of a layout.
 template <class Layout>

@@ -9,15 +9,24 @@
 
 namespace heed::detail {
 
-/// Hands out offsets. Each array begins on a cache line, so that the loads of no vector cross more
-/// lines than they must.
+/// Where an array lies in each of many blocks.
+template <class X>
+struct PagePart {
+  Index offset = 0;  ///< bytes from the block's begin
+
+  X* in(std::byte* block) const noexcept { return reinterpret_cast<X*>(block + offset); }
+};
+
+/// Hands out parts. Each begins on a cache line, so that the loads of no vector cross more lines
+/// than they must.
 class PageParts {
  public:
-  /// The offset of an array of so many bytes.
-  constexpr Index take(Index bytes) noexcept {
-    const Index begin = end_;
-    end_ += static_cast<Index>(aligned_bytes(static_cast<std::size_t>(bytes)));
-    return begin;
+  /// An array of so many X.
+  template <class X>
+  constexpr PagePart<X> take(Index count) noexcept {
+    const PagePart<X> part{end_};
+    end_ += static_cast<Index>(aligned_bytes(static_cast<std::size_t>(count) * sizeof(X)));
+    return part;
   }
   /// Bytes taken so far.
   constexpr Index bytes() const noexcept { return end_; }

@@ -22,16 +22,20 @@ namespace heed {
 /// A pool and its copies are one; its memory lives as long as the last of them or of their caches.
 /// Threads may use a pool at the same time.
 /// Source: Kwon et al. 2023 (PagedAttention), arXiv:2309.06180.
-template <class Entry, StoredElement Element = float>
+/// \tparam Entry, Stored  as of the caches that take their pages here
+template <class Entry, class Stored = float>
 class PagePool {
  public:
   /// All memory is taken here, none later.
-  /// \throws ShapeError if a size is negative or unknown.
+  /// \throws ShapeError if a size is negative or unknown, CapacityError for more pages than can be
   explicit PagePool(Index num_pages, Entry entry = {}) : layout_(entry) {
     entry.check("PagePool");
-    detail::require(num_pages >= 0, "PagePool", "num_pages must not be negative");
+    detail::require_number(num_pages >= 0, "PagePool", "num_pages", num_pages, "0 or more");
     store_ = detail::make_store(layout_, num_pages);
   }
+  // Copied where others are moved: so there is no pool without pages to ask.
+  PagePool(const PagePool&) = default;
+  PagePool& operator=(const PagePool&) = default;
 
   /// Pages in all, and those that no cache holds.
   Index num_pages() const noexcept { return store_->num_pages(); }
@@ -47,7 +51,7 @@ class PagePool {
   const std::shared_ptr<detail::PageStore>& store() const noexcept { return store_; }
 
  private:
-  detail::PageLayout<Entry, Element> layout_;
+  detail::PageLayout<Entry, Stored> layout_;
   std::shared_ptr<detail::PageStore> store_;
 };
 

@@ -59,9 +59,10 @@ class PageStore {
     const Index freed = std::count_if(give.begin(), give.end(),
                                       [this](PageId page) { return holders_of(page) == 1; });
     if (available() + freed < std::ssize(take))
-      throw PoolExhaustedError("heed::PagePool: " + std::to_string(take.size()) +
-                               " more pages are needed, but of " + std::to_string(num_pages()) +
-                               " only " + std::to_string(available() + freed) + " are free");
+      throw PoolExhaustedError(
+          message("PagePool", std::to_string(take.size()) + " more pages are needed, but of " +
+                                  std::to_string(num_pages()) + " only " +
+                                  std::to_string(available() + freed) + " are free"));
     drop_holder(give);
     for (PageId& page : take) {
       if (free_.empty()) {
@@ -91,8 +92,9 @@ class PageStore {
   static Index bytes_of(Index num_pages, Index page_bytes) {
     if (num_pages > std::numeric_limits<PageId>::max() ||
         num_pages > std::numeric_limits<Index>::max() / page_bytes)
-      throw CapacityError("heed: " + std::to_string(num_pages) + " pages of " +
-                          std::to_string(page_bytes) + " bytes are more than a cache can have");
+      throw CapacityError(message("PagePool", std::to_string(num_pages) + " pages of " +
+                                                  std::to_string(page_bytes) +
+                                                  " bytes are more than there can be"));
     return num_pages * page_bytes;
   }
   std::int32_t& holders_of(PageId page) { return holders_[static_cast<std::size_t>(page)]; }

@@ -85,19 +85,19 @@ class PageTable {
 
   /// Throws CapacityError unless `count` more tokens fit.
   void require_room(Index count) const {
-    // Of a count that is no length, a sum would be none.
+    // `count` may be any number, so that a sum with it may overflow.
     const bool is_length = count <= std::numeric_limits<Index>::max() - seqlen_;
     const Index pages = window_ && is_length ? held_pages() - behind_window() +
                                                    page_count(seqlen_ + count) - page_count(seqlen_)
                                              : 0;
     if (is_length && (window_ ? pages <= page_count(capacity_) : seqlen_ + count <= capacity_))
       return;
-    throw CapacityError("heed::KvCache: " + std::to_string(seqlen_) + " tokens are cached and " +
-                        std::to_string(count) + " more were given, but the capacity is " +
-                        std::to_string(capacity_) +
-                        (window_ ? "; with the window " + std::to_string(pages * page_size) +
-                                       " are needed (CacheWindow::capacity)"
-                                 : ""));
+    throw CapacityError(message(
+        "KvCache", std::to_string(seqlen_) + " tokens are cached and " + std::to_string(count) +
+                       " more were given, but the capacity is " + std::to_string(capacity_) +
+                       (window_ ? "; with the window " + std::to_string(pages * page_size) +
+                                      " are needed (CacheWindow::capacity)"
+                                : "")));
   }
 
   /// Room for `count` more tokens behind the others, in pages that are this sequence's alone. All
@@ -184,8 +184,7 @@ class PageTable {
   void assign_prefix(const PageTable& source, Index seqlen) {
     constexpr auto where = "KvCache::assign_prefix";
     if (store_ == nullptr || store_ != source.store_ || placement_ != Placement::pooled)
-      throw StateError(
-          "heed::KvCache::assign_prefix: both caches must take their pages from the same PagePool");
+      throw StateError(message(where, "both caches must take their pages from the same PagePool"));
     require(0 <= seqlen && seqlen <= source.seqlen_, where, [&] {
       return "cannot share " + std::to_string(seqlen) + " of " + std::to_string(source.seqlen_) +
              " tokens";
@@ -208,14 +207,13 @@ class PageTable {
   void require_fits(std::string_view where, const TableState& state) const {
     const Index pages = state.held_pages();
     if (window_ ? pages > page_count(capacity_) : state.seqlen > capacity_)
-      throw CapacityError("heed::" + std::string(where) + ": " +
-                          std::to_string(window_ ? pages * page_size : state.seqlen) +
-                          " tokens are to be held, but the capacity is " +
-                          std::to_string(capacity_));
+      throw CapacityError(message(
+          where, std::to_string(window_ ? pages * page_size : state.seqlen) +
+                     " tokens are to be held, but the capacity is " + std::to_string(capacity_)));
     if (pages > store_->num_pages())
-      throw PoolExhaustedError("heed::" + std::string(where) + ": " + std::to_string(pages) +
-                               " pages are needed, but the pool has " +
-                               std::to_string(store_->num_pages()));
+      throw PoolExhaustedError(message(where, std::to_string(pages) +
+                                                  " pages are needed, but the pool has " +
+                                                  std::to_string(store_->num_pages())));
   }
   /// Holds pages with this content in place of its own. All or nothing.
   /// \param state    reachable, and such that it fits

@@ -71,11 +71,9 @@ class OpenPage {
   PageView<float> view(Index kv_head) const noexcept {
     return layout_.view(place(), kv_head, nullptr);
   }
-  float key(Index kv_head, Index slot, Index c) const noexcept {
-    return layout_.key(place(), kv_head, slot, c);
-  }
-  float value(Index kv_head, Index slot, Index c) const noexcept {
-    return layout_.value(place(), kv_head, slot, c);
+  const FullPage<Entry, float>& layout() const noexcept { return layout_; }
+  PagePlace place() const noexcept {
+    return {memory_.get() + half_ * page_bytes(), layout_.head_bytes()};
   }
 
   void write(Index kv_head, Index slot, RowsView<const float> key, RowsView<const float> value) {
@@ -110,9 +108,6 @@ class OpenPage {
 
  private:
   Index page_bytes() const noexcept { return layout_.entry().num_kv_heads * layout_.head_bytes(); }
-  PagePlace place() const noexcept {
-    return {memory_.get() + half_ * page_bytes(), layout_.head_bytes()};
-  }
 
   FullPage<Entry, float> layout_;
   AlignedArray<std::byte> memory_;  // of two pages

@@ -12,10 +12,10 @@ template void product(RowsView<const float>, RowsView<const float>, RowsView<flo
 template void product_carry(RowsView<const float>, StripsView<const float>, RowsView<float>,
                             const float*, Index, const float*);
 template void dot_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
-template void multiply<Weight::out_in>(RowsView<const float>, RowsView<const float>,
-                                       RowsView<float>);
-template void multiply<Weight::in_out>(RowsView<const float>, RowsView<const float>,
-                                       RowsView<float>);
+template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const float>,
+                                             RowsView<float>);
+template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const float>,
+                                             RowsView<float>);
 template void transpose(RowsView<const float>, float*, Index);
 
 template void product(RowsView<const double>, RowsView<const double>, RowsView<double>,
@@ -23,10 +23,10 @@ template void product(RowsView<const double>, RowsView<const double>, RowsView<d
 template void product_carry(RowsView<const double>, StripsView<const double>, RowsView<double>,
                             const double*, Index, const double*);
 template void dot_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
-template void multiply<Weight::out_in>(RowsView<const double>, RowsView<const double>,
-                                       RowsView<double>);
-template void multiply<Weight::in_out>(RowsView<const double>, RowsView<const double>,
-                                       RowsView<double>);
+template void multiply<WeightLayout::out_in>(RowsView<const double>, RowsView<const double>,
+                                             RowsView<double>);
+template void multiply<WeightLayout::in_out>(RowsView<const double>, RowsView<const double>,
+                                             RowsView<double>);
 template void transpose(RowsView<const double>, double*, Index);
 
 }  // namespace heed::simd

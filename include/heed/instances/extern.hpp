@@ -20,10 +20,10 @@ extern template void product(RowsView<const float>, RowsView<const float>, RowsV
 extern template void product_carry(RowsView<const float>, StripsView<const float>, RowsView<float>,
                                    const float*, Index, const float*);
 extern template void dot_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
-extern template void multiply<Weight::out_in>(RowsView<const float>, RowsView<const float>,
-                                              RowsView<float>);
-extern template void multiply<Weight::in_out>(RowsView<const float>, RowsView<const float>,
-                                              RowsView<float>);
+extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const float>,
+                                                    RowsView<float>);
+extern template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const float>,
+                                                    RowsView<float>);
 extern template void transpose(RowsView<const float>, float*, Index);
 
 extern template void product(RowsView<const double>, RowsView<const double>, RowsView<double>,
@@ -31,10 +31,10 @@ extern template void product(RowsView<const double>, RowsView<const double>, Row
 extern template void product_carry(RowsView<const double>, StripsView<const double>,
                                    RowsView<double>, const double*, Index, const double*);
 extern template void dot_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
-extern template void multiply<Weight::out_in>(RowsView<const double>, RowsView<const double>,
-                                              RowsView<double>);
-extern template void multiply<Weight::in_out>(RowsView<const double>, RowsView<const double>,
-                                              RowsView<double>);
+extern template void multiply<WeightLayout::out_in>(RowsView<const double>, RowsView<const double>,
+                                                    RowsView<double>);
+extern template void multiply<WeightLayout::in_out>(RowsView<const double>, RowsView<const double>,
+                                                    RowsView<double>);
 extern template void transpose(RowsView<const double>, double*, Index);
 
 }  // namespace heed::simd

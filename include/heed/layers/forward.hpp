@@ -12,7 +12,6 @@
 
 #include "heed/base/executor.hpp"
 #include "heed/base/workspace.hpp"
-#include "heed/cache/page.hpp"
 #include "heed/policy/score.hpp"
 #include "heed/rope/rope.hpp"
 

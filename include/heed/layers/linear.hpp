@@ -54,7 +54,7 @@ struct Linear {
       const Index begin = task * task_outputs;
       const Index count = std::min(task_outputs, out() - begin);
       const RowsView<T> target = y.middle_cols(begin, count);
-      simd::multiply<simd::Weight::out_in>(x, weight.middle_rows(begin, count), target);
+      simd::multiply<simd::WeightLayout::out_in>(x, weight.middle_rows(begin, count), target);
       add_bias(target, begin);
     });
   }

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "heed/attention/attend.hpp"
+#include "heed/cache/kv_cache.hpp"
 #include "heed/layers/latent_attention.hpp"
 
 namespace heed {
@@ -70,8 +71,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   template <class Mask, class Score>
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                const LatentOptions& options = {}) const {
-    KvCache<LatentKv<>, T> latents(x.rows,
-                                   {.latent_dim = shape_.latent_dim, .rope_dim = shape_.rope_dim});
+    KvCache<LatentKv<>, T> latents(x.rows, kv_entry(shape_));
     forward(x, latents, mask, score, out, options);
   }
   template <class Mask>

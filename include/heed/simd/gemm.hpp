@@ -12,7 +12,7 @@
 namespace heed::simd {
 
 /// How the weight of a product lies.
-enum class Weight {
+enum class WeightLayout {
   out_in,  ///< [out, in], as checkpoints store projections: y = x W^T
   in_out,  ///< [in, out]: y = x W
 };
@@ -23,15 +23,15 @@ enum class Weight {
 /// runs the tasks is the executor's business, and Eigen's split would make the bits depend on the
 /// number of threads. A single row takes another kernel than several do, and may be rounded
 /// differently. EIGEN_USE_BLAS works as usual.
-template <Weight layout, class T>
+template <WeightLayout layout, class T>
 void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
   namespace ei = Eigen::internal;
-  constexpr auto order = layout == Weight::out_in ? Eigen::RowMajor : Eigen::ColMajor;
+  constexpr auto order = layout == WeightLayout::out_in ? Eigen::RowMajor : Eigen::ColMajor;
   for (Index r = 0; r < y.rows; ++r) std::fill_n(y.row(r), y.cols, T{0});
   if (y.rows == 0 || y.cols == 0 || x.cols == 0) return;
   if (y.rows == 1) {
     // The order of the vector is the one that Eigen, and a BLAS in its place, specialise for.
-    constexpr auto other = layout == Weight::out_in ? Eigen::ColMajor : Eigen::RowMajor;
+    constexpr auto other = layout == WeightLayout::out_in ? Eigen::ColMajor : Eigen::RowMajor;
     using Weights = ei::const_blas_data_mapper<T, Index, order>;
     using Column = ei::const_blas_data_mapper<T, Index, other>;
     ei::general_matrix_vector_product<Index, T, Weights, order, false, T, Column, false>::run(
