@@ -52,7 +52,7 @@ void compare_scales() {
   std::printf("head_dim   sqrt     unscaled     scaled       unscaled       scaled\n");
   for (const heed::Index head_dim : {4, 16, 64, 256, 1024}) {
     const Matrix query = normal_matrix(256, head_dim, 1), key = normal_matrix(256, head_dim, 2);
-    const double softmax_scale = 1 / std::sqrt(static_cast<double>(head_dim));
+    const double softmax_scale = heed::default_softmax_scale(head_dim);
     const double deviation = standard_deviation(query * key.transpose());
     const Matrix unscaled = probabilities(query, key, 1);
     const Matrix scaled = probabilities(query, key, softmax_scale);

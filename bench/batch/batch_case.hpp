@@ -190,7 +190,7 @@ class FilledCase {
       first = 0, count -= rows;
     }
   }
-  double scale() const { return 1 / std::sqrt(static_cast<double>(case_.head_dim)); }
+  double scale() const { return default_softmax_scale(case_.head_dim); }
   std::vector<Sequence> sequences(const std::vector<Cache>& caches, std::vector<float>& out) {
     const Index query_width = case_.num_heads * case_.head_dim;
     const Index out_width = case_.num_heads * case_.head_dim_v;

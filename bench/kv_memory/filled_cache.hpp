@@ -29,7 +29,7 @@ inline DecodeSizes decode_sizes(const GroupedShape& shape, const MeasuredCase& o
           .first_token = one.tokens - one.tokens_seen(),
           .tokens = one.tokens,
           .value_stream = Stream::value,
-          .softmax_scale = 1 / std::sqrt(static_cast<double>(shape.head_dim))};
+          .softmax_scale = default_softmax_scale(shape.head_dim)};
 }
 
 /// MLA in absorbed form: all heads attend to the latents as MQA does to its one key. Random
@@ -44,7 +44,7 @@ inline DecodeSizes decode_sizes(const LatentShape& shape, const MeasuredCase& on
           .first_token = one.tokens - one.tokens_seen(),
           .tokens = one.tokens,
           .value_stream = Stream::key,
-          .softmax_scale = 1 / std::sqrt(static_cast<double>(width))};
+          .softmax_scale = default_softmax_scale(width)};
 }
 
 /// Whether a cache gives random tokens back as they were: they are drawn so that it does

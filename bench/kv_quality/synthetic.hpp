@@ -18,6 +18,7 @@
 #include <random>
 #include <vector>
 
+#include "heed/policy/score.hpp"
 #include "heed/rope/rope.hpp"
 #include "kv_quality/reference.hpp"
 
@@ -170,7 +171,7 @@ inline Inputs synthetic_inputs(const AttentionShape& shape, const Sequence& sequ
   const auto* latent = std::get_if<LatentShape>(&shape);
   const Rope rope{
       {.rope_dim = latent != nullptr ? latent->rope_dim : head_dim, .theta = sequence.theta}};
-  inputs.softmax_scale = 1 / std::sqrt(static_cast<double>(head_dim));
+  inputs.softmax_scale = default_softmax_scale(head_dim);
   inputs.query.resize(sequence.num_queries, num_heads * head_dim);
   inputs.key.resize(sequence.seqlen, num_kv_heads * head_dim);
   for (Index kv_head = 0; kv_head < num_kv_heads; ++kv_head)

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "heed/policy/score.hpp"
 #include "kv_quality/synthetic.hpp"
 #include "shared/safetensors.hpp"
 
@@ -132,7 +133,7 @@ inline Inputs inputs_of_weights(const WeightsPlace& place, const Sequence& seque
                               .num_kv_heads = place.num_kv_heads,
                               .head_dim = head_dim,
                               .head_dim_v = inputs.value.cols() / place.num_kv_heads};
-  inputs.softmax_scale = 1 / std::sqrt(static_cast<double>(head_dim));
+  inputs.softmax_scale = default_softmax_scale(head_dim);
   inputs.text = place.file.filename().string() + ", layer " + std::to_string(place.layer);
 
   const Rope rope{{.rope_dim = head_dim, .theta = sequence.theta}};

@@ -2,7 +2,6 @@
 // ggml's ggml_flash_attn_ext on its CPU backend, with keys and values in float, float16, bfloat16
 // and blocks of 32 codes of 8 bits with a scale (q8_0).
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <memory>
@@ -11,6 +10,7 @@
 #include <ggml-cpu.h>
 #include <ggml.h>
 
+#include "heed/policy/score.hpp"
 #include "peers/peers.hpp"
 
 namespace heed::bench {
@@ -98,7 +98,7 @@ class Ggml final : public Contender {
       value = ggml_new_tensor_3d(context, kv_type, c.head_dim_v, s.seqlen_kv, c.num_kv_heads);
       copy_heads(inputs.value, s.kv_begin, s.seqlen_kv, c.num_kv_heads, value);
     }
-    const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
+    const float scale = static_cast<float>(default_softmax_scale(c.head_dim));
     return ggml_flash_attn_ext(context, query, key, value, mask_of(s), scale, 0, 0);
   }
 

@@ -2,8 +2,8 @@
 // ONNX Runtime's com.microsoft operators on its CPU provider: GroupQueryAttention, which is causal
 // and keeps a cache, and MultiHeadAttention where all is visible or values have another width.
 #include <algorithm>
-#include <cmath>
 
+#include "heed/policy/score.hpp"
 #include "peers/onnxruntime_session.hpp"
 #include "peers/peers.hpp"
 
@@ -16,7 +16,7 @@ std::span<float> elements(Matrix& matrix) {
   return {matrix.data(), static_cast<std::size_t>(matrix.size())};
 }
 
-float scale_of(const SpeedCase& c) { return 1 / std::sqrt(static_cast<float>(c.head_dim)); }
+float scale_of(const SpeedCase& c) { return static_cast<float>(default_softmax_scale(c.head_dim)); }
 
 OnnxNode multi_head_node(const SpeedCase& c) {
   return {.domain = domain,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // PyTorch's scaled_dot_product_attention through its C++ library: its fused CPU kernel where values
 // are as wide as keys, else product, softmax, product.
-#include <cmath>
 #include <limits>
 
 #include <ATen/Parallel.h>
@@ -11,6 +10,7 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/headeronly/version.h>
 
+#include "heed/policy/score.hpp"
 #include "peers/peers.hpp"
 
 namespace heed::bench {
@@ -37,7 +37,7 @@ Matrix by_head(const Matrix& all, Index first_row, Index num_rows, Index num_hea
 class Sequence {
  public:
   Sequence(const SpeedCase& c, const Inputs& inputs, const SequenceRows& s)
-      : scale_(1 / std::sqrt(static_cast<double>(c.head_dim))),
+      : scale_(default_softmax_scale(c.head_dim)),
         query_memory_(inputs.query.middleRows(s.q_begin, s.seqlen_q)),
         key_memory_(by_head(inputs.key, s.kv_begin, s.seqlen_kv, c.num_kv_heads)) {
     const c10::InferenceMode inference;

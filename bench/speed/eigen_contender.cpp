@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
-#include <cmath>
 
+#include "heed/policy/score.hpp"
 #include "shared/executor.hpp"
 #include "speed/contender.hpp"
 #include "speed/figures.hpp"
@@ -77,7 +77,7 @@ class EigenMaterialised final : public Contender {
   template <class Query, class Key, class Value, class Out>
   void attend_rows(const SequenceRows& sequence, const Query& query, const Key& key,
                    const Value& value, Scratch& scratch, Out& out) {
-    const float scale = 1 / std::sqrt(static_cast<float>(case_.head_dim));
+    const float scale = static_cast<float>(default_softmax_scale(case_.head_dim));
     const auto seen_by = [&](Index row) {
       return sequence.seqlen_q == 1 ? sequence.seqlen_kv : case_.seen(sequence, row);
     };

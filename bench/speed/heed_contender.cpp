@@ -45,7 +45,7 @@ class Heed final : public Contender {
   }
 
   void run() override {
-    const double scale = 1 / std::sqrt(static_cast<double>(case_.head_dim));
+    const double scale = default_softmax_scale(case_.head_dim);
     const AttendOptions<float> options{.executor = executor_, .workspace = &workspace_};
     if (sequences_.size() == 1)
       attend(sequences_[0].query, caches_[0], Mask{}, scale, sequences_[0].out, options);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "heed/policy/score.hpp"
 #include "shared/attend_exactly.hpp"
 
 namespace heed::bench {
@@ -46,7 +47,7 @@ Eigen::RowVectorXd reference_row(const SpeedCase& c, const Inputs& inputs,
   const Eigen::RowVectorXd query = inputs.query.row(sequence.q_begin + q_row)
                                        .segment(head * c.head_dim, c.head_dim)
                                        .cast<double>();
-  return attend_exactly(query, key, value, 1 / std::sqrt(static_cast<double>(c.head_dim)));
+  return attend_exactly(query, key, value, default_softmax_scale(c.head_dim));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "model.hpp"
 
-#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -128,8 +127,7 @@ ModelShape shape_of(const GgufFile& file) {
       .rope = {.rope_dim = rope_dim,
                .theta = file.find_number(theta).value_or(10'000),
                .pairing = heed::RopePairing::interleaved},
-      .softmax_scale =
-          file.find_number(scale).value_or(1 / std::sqrt(static_cast<double>(head_dim))),
+      .softmax_scale = file.find_number(scale).value_or(heed::default_softmax_scale(head_dim)),
       .rms_epsilon = static_cast<float>(metadata.number("attention.layer_norm_rms_epsilon"))};
   shape.rope.scaling = scaling_of(metadata, rope_dim, shape.rope.theta);
   return shape;

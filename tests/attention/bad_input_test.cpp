@@ -59,9 +59,9 @@ TEST(AttendRefuses, Nothing) {
 
 TEST(AttendRefuses, MasksOutOfRange) {
   const auto nothing = [](Operands&) {};
-  expect_refused({"heed::attend: SlidingWindowMask::window_left is required"}, nothing,
+  expect_refused({"heed::attend: SlidingWindowMask::window_left is -1, expected 0 or more"}, nothing,
                  SlidingWindowMask{});
-  expect_refused({"heed::attend: SlidingWindowMask::window_left is required"}, nothing,
+  expect_refused({"heed::attend: SlidingWindowMask::window_left is -1, expected 0 or more"}, nothing,
                  SlidingWindowMask{.window_left = 1, .window_right = -1});
   expect_refused({"heed::attend: SinkWindowMask::num_sink_tokens and window_left are required"},
                  nothing, SinkWindowMask{.num_sink_tokens = 1});
@@ -75,10 +75,10 @@ TEST(AttendRefuses, Operands) {
                   "expected [6, 3, 4]"},
                  [](Operands& o) { o.query = o.heads(o.query, 6, 3, 5); });
   expect_refused(
-      {"heed::attend: num_heads (5, of query) must be a multiple of num_kv_heads (2, of key)"},
+      {"heed::attend: num_heads (5, of the query) must be a multiple of num_kv_heads (2, of the keys)"},
       [](Operands& o) { o.query = o.heads(o.query, 5, 3, 4); });
   expect_refused(
-      {"heed::attend: num_heads (6, of query) must be a multiple of num_kv_heads (0, of key)"},
+      {"heed::attend: num_heads (6, of the query) must be a multiple of num_kv_heads (0, of the keys)"},
       [](Operands& o) {
         o.key = o.heads(o.key, 0, 5, 4);
         o.value = o.heads(o.value, 0, 5, 8);
@@ -157,10 +157,10 @@ TEST(AttendRefuses, Scores) {
   refuse({bias, "[2, 3, 5], expected [6, 3, 5]"}, Bias<float>{{numbers.data(), 2, 3, 5}});
   refuse({"heed::attend: Alibi::slopes [num_heads] has shape [2], expected [6]"},
          Alibi<float>{std::span(numbers).first(2)});
-  refuse({"heed::attend: Softcap::cap must be positive"}, Softcap{0});
-  refuse({"heed::attend: Softcap::cap must be positive"}, Softcap{-30});
-  refuse({"heed::attend: Softcap::cap must be positive and a float"}, Softcap{1e39});
-  refuse({"heed::attend: Softcap::cap must be positive and a float"}, Softcap{1e-39});
+  refuse({"heed::attend: Softcap::cap is 0, expected a positive number"}, Softcap{0});
+  refuse({"heed::attend: Softcap::cap is -30, expected"}, Softcap{-30});
+  refuse({"heed::attend: Softcap::cap is 1e+39, expected"}, Softcap{1e39});
+  refuse({"heed::attend: Softcap::cap is 1e-39, expected"}, Softcap{1e-39});
 }
 
 TEST(AttendRefuses, Caches) {
@@ -174,7 +174,7 @@ TEST(AttendRefuses, Caches) {
                       "expected [6, 3, 4]"},
                      [&] { attend(operands.heads(query, 6, 3, 5), cache, NoMask{}, 0.5, out); });
   expect_shape_error(
-      {"heed::attend: num_heads (3, of query) must be a multiple of num_kv_heads (2, of key)"},
+      {"heed::attend: num_heads (3, of the query) must be a multiple of num_kv_heads (2, of the keys)"},
       [&] { attend(operands.heads(query, 3, 3, 4), cache, NoMask{}, 0.5, out); });
   expect_shape_error({"heed::attend: out [num_heads, seqlen_q, head_dim_v] has shape [6, 3, 4], "
                       "expected [6, 3, 8]"},

@@ -96,10 +96,11 @@ TEST(GroupedLayerRefuses, Shapes) {
                        [&] { GroupedQueryAttention<float>(shape, grouped_weights()); });
   };
   constexpr auto positive =
-      "every field of the shape must be positive; those left dynamic are given at run time";
+      "shape.model_dim is -1, expected a positive size, given at run time where it is dynamic";
   refuse(positive, {});
-  refuse(positive, {.model_dim = 10, .num_heads = 4, .num_kv_heads = 2});
-  refuse(positive, {.model_dim = 10, .num_heads = 4, .num_kv_heads = 0, .head_dim = 6});
+  refuse("shape.head_dim is -1", {.model_dim = 10, .num_heads = 4, .num_kv_heads = 2});
+  refuse("shape.num_kv_heads is 0",
+         {.model_dim = 10, .num_heads = 4, .num_kv_heads = 0, .head_dim = 6});
   refuse("num_kv_heads (3) must divide num_heads (4)",
          {.model_dim = 10, .num_heads = 4, .num_kv_heads = 3, .head_dim = 6});
   expect_shape_error({"heed::GroupedQueryAttention: ", positive},
@@ -116,7 +117,9 @@ TEST(GroupedLayerRefuses, Shapes) {
 }
 
 TEST(GroupedLayerRefuses, ARopeWiderThanItsHeads) {
-  expect_shape_error({"heed::GroupedQueryAttention: the rope's rope_dim exceeds head_dim"}, [] {
+  constexpr auto message =
+      "heed::GroupedQueryAttention: the rope's rope_dim is 8, expected at most head_dim, 6";
+  expect_shape_error({message}, [] {
     GroupedQueryAttention<float>(grouped, grouped_weights(), Rope{{.rope_dim = 8}});
   });
 }

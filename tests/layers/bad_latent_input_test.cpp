@@ -100,14 +100,14 @@ TEST(LatentLayerRefuses, QueriesOfTheOtherKind) {
 }
 
 TEST(LatentLayerRefuses, Shapes) {
-  constexpr auto known =
-      "every field of the shape must be known; those left dynamic are given at run time";
+  constexpr auto known = "shape.model_dim is -1, expected a positive size";
   expect_shape_error({where, known},
                      [] { MultiHeadLatentAttention<float>(LatentShape{}, weights()); });
   expect_shape_error({where, known}, [] { MultiHeadLatentAttention<float>{weights()}; });
   auto shape = direct;
   shape.nope_dim = shape.rope_dim = 0;
-  expect_shape_error({where, known}, [&] { MultiHeadLatentAttention<float>(shape, weights()); });
+  expect_shape_error({where, "shape.nope_dim + rope_dim is 0, expected a positive size"},
+                     [&] { MultiHeadLatentAttention<float>(shape, weights()); });
   shape = direct;
   shape.latent_dim = 8;
   expect_shape_error({where,
@@ -118,7 +118,7 @@ TEST(LatentLayerRefuses, Shapes) {
 }
 
 TEST(LatentLayerRefuses, ARopeOfAnotherWidth) {
-  expect_shape_error({where, "the rope's rope_dim must be the shape's"}, [] {
+  expect_shape_error({where, "the rope's rope_dim is 4, expected the shape's, 2"}, [] {
     MultiHeadLatentAttention<float>(direct, weights(), Rope{{.rope_dim = 4}});
   });
 }

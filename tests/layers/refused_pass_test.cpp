@@ -127,7 +127,7 @@ TYPED_TEST(RefusedPass, ForAScoreThatDoesNotFit) {
       this->layer_.forward(this->x(2), cache, CausalMask{}, chain(Scale{1}, Alibi<float>{slopes}),
                            out);
     });
-    expect_shape_error({"Softcap::cap must be positive"}, [&] {
+    expect_shape_error({"Softcap::cap is 0"}, [&] {
       this->layer_.forward(this->x(2), cache, CausalMask{}, chain(Scale{1}, Softcap{0}), out);
     });
   });

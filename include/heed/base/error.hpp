@@ -125,6 +125,17 @@ void require_number(bool holds, std::string_view where, std::string_view name, N
   });
 }
 
+template <class Number>
+void require_positive(std::string_view where, std::string_view name, Number found) {
+  require_number(found > 0, where, name, found, "a positive number");
+}
+/// The same for a size of a shape. \param least  that it must have: 0 or 1
+inline void require_size(std::string_view where, std::string_view name, Index found, Index least) {
+  require_number(found >= least, where, name, found,
+                 least > 0 ? "a positive size, given at run time where it is dynamic"
+                           : "a size of 0 or more, given at run time where it is dynamic");
+}
+
 /// Runs the checks of one sequence of a batch; the message of what they throw then names it.
 template <class Checks>
 void check_sequence(std::string_view where, std::size_t index, const Checks& checks) {

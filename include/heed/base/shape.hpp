@@ -58,7 +58,9 @@ struct LatentShape {
   friend constexpr bool operator==(const LatentShape&, const LatentShape&) = default;
 
   /// Width of a query and key head; meaningful when both parts are known.
-  constexpr Index head_dim() const { return nope_dim + rope_dim; }
+  constexpr Index head_dim() const noexcept { return nope_dim + rope_dim; }
+  /// Columns of a head that come up from the latent: its key without the rotated part, its value.
+  constexpr Index up_width() const noexcept { return nope_dim + head_dim_v; }
 };
 
 }  // namespace heed

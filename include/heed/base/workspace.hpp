@@ -136,6 +136,7 @@ class BorrowedList {
     ++size_;
   }
   std::span<const X> all() const noexcept { return {first(), size_}; }
+  std::span<X> writable() noexcept { return {first(), size_}; }
 
  private:
   X* first() const noexcept { return reinterpret_cast<X*>(block_.data()); }

@@ -156,34 +156,35 @@ Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, M
                   const Score& score, Index num_heads, const CheckCache& check_cache) {
   require_own_caches(where, sequences);
   Index rows = 0;
-  for (const auto& [seqlen, cache, mask] : sequences) {
-    require(seqlen >= 0, where, "a sequence's seqlen must not be negative");
-    check_cache(*cache);
-    cache->require_room(seqlen);
-    check_policies(where, seqlen, *cache, mask, score, num_heads);
-    rows += seqlen;
-  }
+  for (std::size_t i = 0; i < sequences.size(); ++i)
+    check_sequence(where, i, [&] {
+      const auto& [seqlen, cache, mask] = sequences[i];
+      require_number(seqlen >= 0, where, "seqlen", seqlen, "0 or more");
+      check_cache(*cache);
+      cache->require_room(seqlen);
+      check_policies(where, seqlen, *cache, mask, score, num_heads);
+      rows += seqlen;
+    });
   return rows;
 }
 
-/// Takes back what a pass appended to caches, unless it came to its end.
-template <class Cache, class Mask>
+/// Takes back what a pass has appended to a cache, unless the pass came to its end.
+template <class Cache>
 class AppendGuard {
  public:
-  explicit AppendGuard(std::span<const BatchSequence<Cache, Mask>> sequences)
-      : sequences_(sequences) {}
-  AppendGuard(const AppendGuard&) = delete;
+  /// \param rows  that were appended
+  AppendGuard(Cache& cache, Index rows) noexcept : cache_(&cache), rows_(rows) {}
+  AppendGuard(AppendGuard&& other) noexcept
+      : cache_(std::exchange(other.cache_, nullptr)), rows_(other.rows_) {}
+  AppendGuard& operator=(AppendGuard&&) = delete;
   ~AppendGuard() {
-    for (const auto& sequence : sequences_.first(appended_))
-      sequence.cache->truncate(sequence.cache->seqlen() - sequence.seqlen);
+    if (cache_ != nullptr) cache_->truncate(cache_->seqlen() - rows_);
   }
-  /// One more sequence has its rows in its cache.
-  void appended() noexcept { ++appended_; }
-  void keep() noexcept { appended_ = 0; }
+  void keep() noexcept { cache_ = nullptr; }
 
  private:
-  std::span<const BatchSequence<Cache, Mask>> sequences_;
-  std::size_t appended_ = 0;
+  Cache* cache_;
+  Index rows_;
 };
 
 /// The sequences of a batch, of whatever is contiguous: a span, a vector, an array.

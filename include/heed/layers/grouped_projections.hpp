@@ -3,7 +3,6 @@
 /// The weights of grouped-query attention and what they make of an input. Layer 6, public.
 #pragma once
 
-#include <cmath>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,7 +29,7 @@ struct GroupedWeights {
 };
 
 /// Queries, keys and values of an input: projected, normed and rotated. What GroupedQueryAttention
-/// does before it attends; there for who wants to attend by hand.
+/// does before it attends; public, so that you can attend by hand.
 template <class T>
 class GroupedProjections {
  public:
@@ -40,9 +39,11 @@ class GroupedProjections {
       : shape_(shape), weights_(weights), rope_(std::move(rope)) {
     constexpr auto where = "GroupedQueryAttention";
     const auto& [model_dim, num_heads, num_kv_heads, head_dim, head_dim_v] = shape_;
-    detail::require(
-        model_dim > 0 && num_heads > 0 && num_kv_heads > 0 && head_dim > 0 && head_dim_v > 0, where,
-        "every field of the shape must be positive; those left dynamic are given at run time");
+    detail::require_size(where, "shape.model_dim", model_dim, 1);
+    detail::require_size(where, "shape.num_heads", num_heads, 1);
+    detail::require_size(where, "shape.num_kv_heads", num_kv_heads, 1);
+    detail::require_size(where, "shape.head_dim", head_dim, 1);
+    detail::require_size(where, "shape.head_dim_v", head_dim_v, 1);
     detail::require(num_heads % num_kv_heads == 0, where,
                     "num_kv_heads (" + std::to_string(num_kv_heads) + ") must divide num_heads (" +
                         std::to_string(num_heads) + ")");
@@ -56,14 +57,16 @@ class GroupedProjections {
     if (!weights_.sinks.empty())
       detail::require_shape(where, "weights.sinks [num_heads]", {std::ssize(weights_.sinks)},
                             {num_heads});
-    if (rope_)
-      detail::require(rope_->options().rope_dim <= head_dim, where,
-                      "the rope's rope_dim exceeds head_dim");
+    if (rope_) {
+      const Index rope_dim = rope_->options().rope_dim;
+      detail::require_number(rope_dim <= head_dim, where, "the rope's rope_dim", rope_dim,
+                             "at most head_dim, " + std::to_string(head_dim));
+    }
   }
 
   const GroupedShape& shape() const noexcept { return shape_; }
   /// What scores are multiplied by unless a pass says otherwise: 1/sqrt(head_dim).
-  double softmax_scale() const { return 1 / std::sqrt(static_cast<double>(shape_.head_dim)); }
+  double softmax_scale() const { return default_softmax_scale(shape_.head_dim); }
 
   Index query_width() const noexcept { return shape_.num_heads * shape_.head_dim; }
   Index key_width() const noexcept { return shape_.num_kv_heads * shape_.head_dim; }

@@ -13,8 +13,8 @@
 
 namespace heed {
 
-/// Attention in which num_heads query heads share num_kv_heads key/value heads: g = n is MHA, g = 1
-/// MQA.
+/// Attention in which num_heads query heads share num_kv_heads key/value heads: as many are MHA,
+/// one is MQA.
 ///
 ///     constexpr heed::GroupedShape llama3{
 ///         .model_dim = 4096, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128};
@@ -167,9 +167,9 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                        RowsView<T> out, const ForwardOptions& options) const {
     detail::require_scaled<Score>();
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
-    const Index n = x.rows, m = key_input.rows;
-    detail::Matrices<T> scratch(workspace_, this->elements(n, m));
-    const auto [query, key, value, heads] = this->take(scratch, n, m);
+    const Index seqlen_q = x.rows, seqlen_kv = key_input.rows;
+    detail::Matrices<T> scratch(workspace_, this->elements(seqlen_q, seqlen_kv));
+    const auto [query, key, value, heads] = this->take(scratch, seqlen_q, seqlen_kv);
     this->project_query(x, query, RowPositions{options.positions}, options.executor);
     this->project_key_value(key_input, value_input, key, value,
                             RowPositions{options.memory_positions}, options.executor);
@@ -213,20 +213,20 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     this->project_key_value(x, x, key, value, positions, options.executor);
 
     detail::BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace_, sequences.size());
-    detail::AppendGuard guard(sequences);
+    detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace_, sequences.size());
     Index begin = 0;
     for (const auto& [seqlen, cache, mask] : sequences) {
       const auto own = [first = begin, count = seqlen](RowsView<T> all, Index num_heads) {
         return split_heads(all.middle_rows(first, count), num_heads);
       };
       cache->append(own(key, shape_.num_kv_heads), own(value, shape_.num_kv_heads));
-      guard.appended();
+      guards.add({*cache, seqlen});
       attends.add({own(query, shape_.num_heads), cache, mask, own(heads, shape_.num_heads)});
       begin += seqlen;
     }
     attend_batch(attends.all(), score, attend_options(options));
     weights_.out.apply(heads, out, options.executor);
-    guard.keep();
+    for (auto& guard : guards.writable()) guard.keep();
   }
   AttendOptions<T> attend_options(const ForwardOptions& options) const {
     return {.sinks = weights_.sinks, .executor = options.executor, .workspace = &workspace_};
@@ -252,10 +252,8 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
   const auto [query, key, value, heads] = this->take(scratch, x.rows, x.rows);
   this->project_query(x, query, positions, options.executor);
   this->project_key_value(x, x, key, value, positions, options.executor);
-  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};  // the guard looks at no mask
-  detail::AppendGuard guard(std::span(&sequence, 1));
   cache.append(split_heads(key, shape_.num_kv_heads), split_heads(value, shape_.num_kv_heads));
-  guard.appended();
+  detail::AppendGuard guard(cache, x.rows);
   attend(split_heads(query, shape_.num_heads), std::as_const(cache), mask, score,
          split_heads(heads, shape_.num_heads), attend_options(options));
   weights_.out.apply(heads, out, options.executor);

@@ -33,29 +33,36 @@ struct LatentOptions {
   MlaPath path = MlaPath::automatic;  ///< the same result either way, up to rounding
 };
 
+namespace detail {
+
+/// Pairs of a query and a key that it sees, of causal queries that are the last of the tokens.
+constexpr double causal_pairs(Index seqlen_q, Index seqlen_kv) {
+  const auto queries = static_cast<double>(seqlen_q), keys = static_cast<double>(seqlen_kv);
+  return queries * keys - queries * (queries - 1) / 2;
+}
+
+}  // namespace detail
+
 /// FLOPs of the absorbed path for seqlen_q causal queries on seqlen_kv tokens, themselves included;
 /// projections that both paths share left out.
 constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
-  const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
-  const double pairs = n * m - n * (n - 1) / 2;
-  const auto heads = static_cast<double>(shape.num_heads);
   const auto attend = static_cast<double>(2 * shape.latent_dim + shape.rope_dim);
-  const auto fold = static_cast<double>(shape.latent_dim * (shape.nope_dim + shape.head_dim_v));
-  return 2 * heads * (pairs * attend + n * fold);
+  const auto fold = static_cast<double>(seqlen_q * shape.latent_dim * shape.up_width());
+  return 2 * static_cast<double>(shape.num_heads) *
+         (detail::causal_pairs(seqlen_q, seqlen_kv) * attend + fold);
 }
 /// Of the expanded path: what it takes to make keys and values of seqlen_kv latents, a part of
 /// expanded_flops.
 constexpr double expansion_flops(const LatentShape& shape, Index seqlen_kv) {
   return 2 * static_cast<double>(shape.num_heads * seqlen_kv) *
-         static_cast<double>(shape.latent_dim * (shape.nope_dim + shape.head_dim_v));
+         static_cast<double>(shape.latent_dim * shape.up_width());
 }
 /// As absorbed_flops, for the expanded path.
 constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
-  const auto n = static_cast<double>(seqlen_q), m = static_cast<double>(seqlen_kv);
-  const double pairs = n * m - n * (n - 1) / 2;
-  const auto heads = static_cast<double>(shape.num_heads);
-  const auto attend = static_cast<double>(shape.nope_dim + shape.rope_dim + shape.head_dim_v);
-  return 2 * heads * pairs * attend + expansion_flops(shape, seqlen_kv);
+  const auto attend = static_cast<double>(shape.head_dim() + shape.head_dim_v);
+  return 2 * static_cast<double>(shape.num_heads) * detail::causal_pairs(seqlen_q, seqlen_kv) *
+             attend +
+         expansion_flops(shape, seqlen_kv);
 }
 
 /// The path that is taken unless a pass names one: that with fewer FLOPs, those of the expansion
@@ -103,11 +110,11 @@ void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query
                      const Cache& cache, const Mask& mask, const Score& score, HeadsView<T> heads,
                      const LatentOptions& options, Workspace& workspace) {
   const LatentShape& shape = layer.shape();
-  const Index n = query.rows, width = layer.latent_width();
-  Matrices<T> scratch(workspace, n * shape.num_heads * (width + shape.latent_dim));
-  const auto folded = split_heads(scratch.take(n, shape.num_heads * width), shape.num_heads);
+  const Index rows = query.rows, width = layer.latent_width();
+  Matrices<T> scratch(workspace, rows * shape.num_heads * (width + shape.latent_dim));
+  const auto folded = split_heads(scratch.take(rows, shape.num_heads * width), shape.num_heads);
   const auto latent_out =
-      split_heads(scratch.take(n, shape.num_heads * shape.latent_dim), shape.num_heads);
+      split_heads(scratch.take(rows, shape.num_heads * shape.latent_dim), shape.num_heads);
   fold_queries<T>(layer, query, folded, options.executor);
   attend(folded, cache, mask, score, latent_out,
          AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
@@ -123,13 +130,16 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
                      const Cache& cache, const Mask& mask, const Score& score, HeadsView<T> heads,
                      const LatentOptions& options, Workspace& workspace) {
   const LatentShape& shape = layer.shape();
-  const Index m = cache.seqlen(), key_width = layer.head_dim(), value_width = shape.head_dim_v;
-  const Index most = std::clamp<Index>(
-      expanded_elements / std::max<Index>(1, m * (key_width + value_width)), 1, shape.num_heads);
-  Matrices<T> scratch(workspace, m * (layer.latent_width() + most * (key_width + value_width)));
-  const RowsView<T> latent = scratch.take(m, layer.latent_width());
-  const HeadsView<T> key = split_heads(scratch.take(m, most * key_width), most);
-  const HeadsView<T> value = split_heads(scratch.take(m, most * value_width), most);
+  const Index seqlen = cache.seqlen();
+  const Index key_width = layer.head_dim(), value_width = shape.head_dim_v;
+  const Index most =
+      std::clamp<Index>(expanded_elements / std::max<Index>(1, seqlen * (key_width + value_width)),
+                        1, shape.num_heads);
+  Matrices<T> scratch(workspace,
+                      seqlen * (layer.latent_width() + most * (key_width + value_width)));
+  const RowsView<T> latent = scratch.take(seqlen, layer.latent_width());
+  const HeadsView<T> key = split_heads(scratch.take(seqlen, most * key_width), most);
+  const HeadsView<T> value = split_heads(scratch.take(seqlen, most * value_width), most);
   cache.read_latent(layer.c_kv(latent), layer.k_rope(latent));
   for (Index begin = 0; begin < shape.num_heads; begin += most) {
     const Index count = std::min(most, shape.num_heads - begin);
@@ -139,7 +149,7 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
                                                     key.head(head).middle_cols(0, shape.nope_dim));
       simd::multiply<simd::WeightLayout::out_in, T>(c_kv, layer.value_up(begin + head),
                                                     value.head(head));
-      for (Index row = 0; row < m; ++row)
+      for (Index row = 0; row < seqlen; ++row)
         std::copy_n(layer.k_rope(latent).row(row), shape.rope_dim,
                     key.row(head, row) + shape.nope_dim);
     });

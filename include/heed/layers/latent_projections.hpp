@@ -3,7 +3,6 @@
 /// The weights of multi-head latent attention and what they make of an input. Layer 6, public.
 #pragma once
 
-#include <cmath>
 #include <optional>
 #include <variant>
 
@@ -37,7 +36,7 @@ struct LatentWeights {
 };
 
 /// Queries and latents of an input: projected, normed and rotated. What MultiHeadLatentAttention
-/// does before it attends; there for who wants to attend by hand.
+/// does before it attends; public, so that you can attend by hand.
 ///
 /// Source: DeepSeek-V2, arXiv:2405.04434, eq. 9 to 13 and 37 to 43.
 template <class T>
@@ -50,10 +49,14 @@ class LatentProjections {
     constexpr auto where = "MultiHeadLatentAttention";
     const auto& [model_dim, num_heads, latent_dim, rope_dim, nope_dim, head_dim_v,
                  query_latent_dim] = shape_;
-    detail::require(
-        model_dim > 0 && num_heads > 0 && latent_dim > 0 && rope_dim >= 0 && nope_dim >= 0 &&
-            head_dim_v > 0 && query_latent_dim >= 0 && head_dim() > 0,
-        where, "every field of the shape must be known; those left dynamic are given at run time");
+    detail::require_size(where, "shape.model_dim", model_dim, 1);
+    detail::require_size(where, "shape.num_heads", num_heads, 1);
+    detail::require_size(where, "shape.latent_dim", latent_dim, 1);
+    detail::require_size(where, "shape.rope_dim", rope_dim, 0);
+    detail::require_size(where, "shape.nope_dim", nope_dim, 0);
+    detail::require_size(where, "shape.nope_dim + rope_dim", head_dim(), 1);
+    detail::require_size(where, "shape.head_dim_v", head_dim_v, 1);
+    detail::require_size(where, "shape.query_latent_dim", query_latent_dim, 0);
     if (const auto* direct = std::get_if<Linear<T>>(&weights_.query)) {
       detail::require(query_latent_dim == no_query_latent, where,
                       "the shape has a query_latent_dim, so weights.query must be a LatentQuery");
@@ -72,22 +75,22 @@ class LatentProjections {
       weights_.kv_norm->check(where, "weights.kv_norm [latent_dim]", latent_dim);
     detail::require(weights_.kv_up.projection == nullptr, where,
                     "weights.kv_up must be a matrix: heads are cut out of it");
-    weights_.kv_up.check(where, "weights.kv_up", num_heads * (nope_dim + head_dim_v), latent_dim);
+    weights_.kv_up.check(where, "weights.kv_up", num_heads * shape_.up_width(), latent_dim);
     detail::require(
         weights_.kv_up.bias.empty(), where,
         "weights.kv_up must have no bias: absorbed into the query it would need another term");
     weights_.out.check(where, "weights.out", model_dim, heads_width());
     if (rope_)
-      detail::require(rope_->options().rope_dim == rope_dim, where,
-                      "the rope's rope_dim must be the shape's");
+      detail::require_number(rope_->options().rope_dim == rope_dim, where, "the rope's rope_dim",
+                             rope_->options().rope_dim, "the shape's, " + std::to_string(rope_dim));
   }
 
   const LatentShape& shape() const noexcept { return shape_; }
   /// Width of a query and key head.
-  Index head_dim() const noexcept { return shape_.nope_dim + shape_.rope_dim; }
+  Index head_dim() const noexcept { return shape_.head_dim(); }
   /// What scores are multiplied by unless a pass says otherwise: 1/sqrt(nope_dim + rope_dim). YaRN
   /// as DeepSeek uses it multiplies this by yarn_mscale squared.
-  double softmax_scale() const { return 1 / std::sqrt(static_cast<double>(head_dim())); }
+  double softmax_scale() const { return default_softmax_scale(head_dim()); }
 
   Index query_width() const noexcept { return shape_.num_heads * head_dim(); }
   /// Width of all heads' results side by side.
@@ -149,16 +152,27 @@ class LatentProjections {
   }
   /// W_UK of a head, [nope_dim, latent_dim].
   RowsView<const T> key_up(Index head) const {
-    return weights_.kv_up.weight.middle_rows(head * (shape_.nope_dim + shape_.head_dim_v),
-                                             shape_.nope_dim);
+    return weights_.kv_up.weight.middle_rows(head * shape_.up_width(), shape_.nope_dim);
   }
   /// W_UV of a head, [head_dim_v, latent_dim].
   RowsView<const T> value_up(Index head) const {
-    return weights_.kv_up.weight.middle_rows(
-        head * (shape_.nope_dim + shape_.head_dim_v) + shape_.nope_dim, shape_.head_dim_v);
+    return weights_.kv_up.weight.middle_rows(head * shape_.up_width() + shape_.nope_dim,
+                                             shape_.head_dim_v);
   }
 
  protected:
+  /// Scratch elements of a pass.
+  Index elements(Index seqlen) const noexcept {
+    return seqlen * (query_width() + latent_width() + heads_width());
+  }
+  struct Scratch {
+    RowsView<T> query, latent, heads;
+  };
+  Scratch take(detail::Matrices<T>& scratch, Index seqlen) const {
+    return {scratch.take(seqlen, query_width()), scratch.take(seqlen, latent_width()),
+            scratch.take(seqlen, heads_width())};
+  }
+
   LatentShape shape_;
   LatentWeights<T> weights_;
   std::optional<Rope> rope_;

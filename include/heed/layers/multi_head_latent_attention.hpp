@@ -129,27 +129,21 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
                                            [&](const Cache& cache) { check_cache(where, cache); });
     detail::require_rows<T>(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
-    detail::Matrices<T> scratch(workspace_, rows * all_widths());
-    const RowsView<T> query = scratch.take(rows, this->query_width());
-    const RowsView<T> latent = scratch.take(rows, this->latent_width());
-    const RowsView<T> heads = scratch.take(rows, this->heads_width());
+    detail::Matrices<T> scratch(workspace_, this->elements(rows));
+    const auto [query, latent, heads] = this->take(scratch, rows);
     this->project_query(x, query, positions, options.executor);
     this->project_latent(x, latent, positions, options.executor);
-    detail::AppendGuard guard(sequences);
+    detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace_, sequences.size());
     Index begin = 0;
     for (const auto& [seqlen, cache, unused_mask] : sequences) {
       cache->append(this->c_kv(latent.middle_rows(begin, seqlen)),
                     this->k_rope(latent.middle_rows(begin, seqlen)));
-      guard.appended();
+      guards.add({*cache, seqlen});
       begin += seqlen;
     }
     detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace_);
     weights_.out.apply(heads, out, options.executor);
-    guard.keep();
-  }
-  /// Scratch elements of a pass, per row.
-  Index all_widths() const noexcept {
-    return this->query_width() + this->latent_width() + this->heads_width();
+    for (auto& guard : guards.writable()) guard.keep();
   }
 };
 
@@ -167,16 +161,12 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
   cache.require_room(x.rows);
   detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};
-  detail::Matrices<T> scratch(workspace_, x.rows * all_widths());
-  const RowsView<T> query = scratch.take(x.rows, this->query_width());
-  const RowsView<T> latent = scratch.take(x.rows, this->latent_width());
-  const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
+  detail::Matrices<T> scratch(workspace_, this->elements(x.rows));
+  const auto [query, latent, heads] = this->take(scratch, x.rows);
   this->project_query(x, query, positions, options.executor);
   this->project_latent(x, latent, positions, options.executor);
-  const BatchSequence<Cache, NoMask> sequence{x.rows, &cache};  // the guard looks at no mask
-  detail::AppendGuard guard(std::span(&sequence, 1));
   cache.append(this->c_kv(latent), this->k_rope(latent));
-  guard.appended();
+  detail::AppendGuard guard(cache, x.rows);
   detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache), mask,
                            score, split_heads(heads, shape_.num_heads), options, workspace_);
   weights_.out.apply(heads, out, options.executor);

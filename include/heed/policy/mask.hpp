@@ -7,7 +7,7 @@
 /// | NoMask            | all                                                                    |
 /// | CausalMask        | k <= p; the last query sees the last key (bottom-right)                |
 /// | TopLeftCausalMask | k <= q_row; the first query sees the first key only                    |
-/// | SlidingWindowMask | p - window_left <= k <= p                                              |
+/// | SlidingWindowMask | p - window_left <= k <= p + window_right                               |
 /// | SinkWindowMask    | k <= p, and k < num_sink_tokens or p - window_left <= k                |
 /// | PrefixMask        | k < prefix_len, or k <= p                                              |
 /// | PaddingMask       | begin <= k < end                                                       |
@@ -156,10 +156,10 @@ struct SlidingWindowMask {
     return {position - extent.within(window_left), position + extent.within(window_right) + 1};
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
-    detail::require(
-        window_left >= 0 && window_right >= 0, where,
-        "SlidingWindowMask::window_left is required, and neither it nor window_right may "
-        "be negative; a layer without a window takes CausalMask");
+    detail::require_number(window_left >= 0, where, "SlidingWindowMask::window_left", window_left,
+                           "0 or more; a layer without a window takes CausalMask");
+    detail::require_number(window_right >= 0, where, "SlidingWindowMask::window_right",
+                           window_right, "0 or more");
   }
 };
 
@@ -185,9 +185,10 @@ struct SinkWindowMask {
   }
   bool varies_by_head() const noexcept { return false; }
   void check(std::string_view where, Index, const MaskExtent&) const {
-    detail::require(num_sink_tokens >= 0 && window_left >= 0, where,
-                    "SinkWindowMask::num_sink_tokens and window_left are required, and may not be "
-                    "negative");
+    detail::require_number(num_sink_tokens >= 0, where, "SinkWindowMask::num_sink_tokens",
+                           num_sink_tokens, "0 or more");
+    detail::require_number(window_left >= 0, where, "SinkWindowMask::window_left", window_left,
+                           "0 or more");
   }
 };
 
@@ -204,7 +205,8 @@ struct PrefixMask {
     return {0, std::max(prefix_len, extent.query_position(q_row) + 1)};
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
-    detail::require(prefix_len >= 0, where, "PrefixMask::prefix_len is required, and not negative");
+    detail::require_number(prefix_len >= 0, where, "PrefixMask::prefix_len", prefix_len,
+                           "0 or more");
   }
 };
 

@@ -44,10 +44,10 @@ struct DocumentMask {
   }
   bool varies_by_head() const noexcept { return false; }
   void check(std::string_view where, Index, const MaskExtent& extent) const {
-    detail::require_shape(where, "mask.query_documents [seqlen_q]", {std::ssize(query_documents)},
-                          {extent.seqlen_q});
-    detail::require_shape(where, "mask.key_documents [seqlen_kv]", {std::ssize(key_documents)},
-                          {extent.seqlen_kv});
+    detail::require_shape(where, "DocumentMask::query_documents [seqlen_q]",
+                          {std::ssize(query_documents)}, {extent.seqlen_q});
+    detail::require_shape(where, "DocumentMask::key_documents [seqlen_kv]",
+                          {std::ssize(key_documents)}, {extent.seqlen_kv});
   }
 };
 
@@ -63,7 +63,7 @@ struct DenseMask {
   }
   bool varies_by_head() const noexcept { return allowed.num_heads > 1; }
   void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
-    detail::require_shape(where, "mask.allowed [1 or num_heads, seqlen_q, seqlen_kv]",
+    detail::require_shape(where, "DenseMask::allowed [1 or num_heads, seqlen_q, seqlen_kv]",
                           {allowed.num_heads, allowed.rows, allowed.cols},
                           {varies_by_head() ? num_heads : 1, extent.seqlen_q, extent.seqlen_kv});
   }

@@ -80,8 +80,9 @@ struct Softcap {
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
     using Range = std::numeric_limits<float>;  // of double, too: no model's cap is beyond
-    detail::require(Range::min() <= cap && cap <= Range::max(), where,
-                    "Softcap::cap must be positive and a float; leave the policy out to have none");
+    detail::require_number(
+        Range::min() <= cap && cap <= Range::max(), where, "Softcap::cap", cap,
+        "a positive number within float's range; leave the policy out to have none");
   }
 };
 
@@ -167,6 +168,11 @@ struct CustomScore {
   }
   void check(std::string_view, Index, const MaskExtent&) const {}
 };
+
+/// 1/sqrt(head_dim): the softmax scale unless a model has another. See Scale.
+inline double default_softmax_scale(Index head_dim) {
+  return 1 / std::sqrt(static_cast<double>(head_dim));
+}
 
 /// Policies one after another, the first one first. Made by `chain`.
 template <class... Scores>

@@ -44,8 +44,8 @@ inline double base_frequency(Index rope_dim, double theta, Index pair) {
 /// Source: Su et al. 2021, arXiv:2104.09864, section 3.2.2.
 inline RopeFrequencies base_frequencies(Index rope_dim, double theta) {
   detail::require_rope_dim(rope_dim);
-  detail::require(theta > 1 && std::isfinite(theta), "RopeFrequencies",
-                  "theta must be a finite number above 1; it is the base of a geometric series");
+  detail::require_number(theta > 1 && std::isfinite(theta), "RopeFrequencies", "theta", theta,
+                         "a finite number above 1, the base of a geometric series");
   RopeFrequencies base;
   base.inverse_frequency.reserve(static_cast<std::size_t>(rope_dim / 2));
   for (Index pair = 0; pair < rope_dim / 2; ++pair)

@@ -66,7 +66,8 @@ class Rope {
   /// per position, up to twice that with LongRopeScaling. Other positions, and sequences that
   /// DynamicNtkScaling stretches, are computed as before.
   Rope tabulate(Index max_positions) const {
-    detail::require(max_positions >= 0, "Rope::tabulate", "max_positions must not be negative");
+    detail::require_number(max_positions >= 0, "Rope::tabulate", "max_positions", max_positions,
+                           "0 or more");
     Rope rope = *this;
     rope.trained_.table = std::make_shared<const detail::CosSinTable>(
         trained_.frequencies, std::min(max_positions, constant_until_));

@@ -95,7 +95,7 @@ inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta, Unscaled
 
 inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta, const LinearScaling& linear,
                                           Index /*seqlen*/) {
-  require(linear.factor > 0, "LinearScaling", "factor must be set, and positive");
+  require_positive("LinearScaling", "factor", linear.factor);
   RopeFrequencies scaled = base_frequencies(rope_dim, theta);
   for (double& frequency : scaled.inverse_frequency) frequency /= linear.factor;
   return scaled;
@@ -112,19 +112,23 @@ inline double dynamic_ntk_theta(Index rope_dim, double theta, const DynamicNtkSc
 
 inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta,
                                           const DynamicNtkScaling& ntk, Index seqlen) {
-  require(ntk.factor > 0 && ntk.max_position_embeddings > 0, "DynamicNtkScaling",
-          "factor and max_position_embeddings must be set, and positive");
-  require(rope_dim != 2, "DynamicNtkScaling",
-          "rope_dim is 2, expected 4 or more: its one pair turns a radian per token at any theta");
+  constexpr auto where = "DynamicNtkScaling";
+  require_positive(where, "factor", ntk.factor);
+  require_positive(where, "max_position_embeddings", ntk.max_position_embeddings);
+  require_number(rope_dim != 2, where, "rope_dim", rope_dim,
+                 "4 or more: one pair alone turns a radian per token at any theta");
   return base_frequencies(rope_dim, dynamic_ntk_theta(rope_dim, theta, ntk, seqlen));
 }
 
 inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta, const Llama3Scaling& llama,
                                           Index /*seqlen*/) {
-  require(llama.factor > 0 && llama.original_max_position_embeddings > 0, "Llama3Scaling",
-          "factor and original_max_position_embeddings must be set, and positive");
-  require(llama.low_freq_factor > 0 && llama.high_freq_factor > llama.low_freq_factor,
-          "Llama3Scaling", "low_freq_factor must be positive, and high_freq_factor greater");
+  constexpr auto where = "Llama3Scaling";
+  require_positive(where, "factor", llama.factor);
+  require_positive(where, "original_max_position_embeddings",
+                   llama.original_max_position_embeddings);
+  require_positive(where, "low_freq_factor", llama.low_freq_factor);
+  require_number(llama.high_freq_factor > llama.low_freq_factor, where, "high_freq_factor",
+                 llama.high_freq_factor, "more than low_freq_factor");
   RopeFrequencies scaled = base_frequencies(rope_dim, theta);
   const auto trained = static_cast<double>(llama.original_max_position_embeddings);
   for (double& frequency : scaled.inverse_frequency) {
@@ -141,9 +145,9 @@ inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta,
                                           const LongRopeScaling& long_rope, Index seqlen) {
   constexpr auto where = "LongRopeScaling";
   const Index trained = long_rope.original_max_position_embeddings;
-  require(trained > 1, where, "original_max_position_embeddings must be set, and above 1");
-  require(long_rope.attention_factor || long_rope.factor > 0, where,
-          "factor must be set, and positive, unless attention_factor is given");
+  require_number(trained > 1, where, "original_max_position_embeddings", trained, "more than 1");
+  require_number(long_rope.attention_factor || long_rope.factor > 0, where, "factor",
+                 long_rope.factor, "a positive number, unless attention_factor is given");
   RopeFrequencies scaled = base_frequencies(rope_dim, theta);
   require_shape(where, "short_factor [rope_dim / 2]", {std::ssize(long_rope.short_factor)},
                 {rope_dim / 2});
@@ -151,7 +155,7 @@ inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta,
                 {rope_dim / 2});
   const auto& factors = seqlen > trained ? long_rope.long_factor : long_rope.short_factor;
   for (std::size_t pair = 0; pair < factors.size(); ++pair) {
-    require(factors[pair] > 0, where, "short_factor and long_factor must be positive");
+    require_positive(where, seqlen > trained ? "a long_factor" : "a short_factor", factors[pair]);
     scaled.inverse_frequency[pair] /= factors[pair];
   }
   if (long_rope.attention_factor)

@@ -75,10 +75,13 @@ inline double yarn_pair(Index rope_dim, double theta, const YarnScaling& yarn, d
 
 inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta, const YarnScaling& yarn,
                                           Index /*seqlen*/) {
-  require(yarn.factor > 0 && yarn.original_max_position_embeddings > 0, "YarnScaling",
-          "factor and original_max_position_embeddings must be set, and positive");
-  require(yarn.beta_slow > 0 && yarn.beta_fast >= yarn.beta_slow, "YarnScaling",
-          "beta_slow must be positive, and beta_fast no less");
+  constexpr auto where = "YarnScaling";
+  require_positive(where, "factor", yarn.factor);
+  require_positive(where, "original_max_position_embeddings",
+                   yarn.original_max_position_embeddings);
+  require_positive(where, "beta_slow", yarn.beta_slow);
+  require_number(yarn.beta_fast >= yarn.beta_slow, where, "beta_fast", yarn.beta_fast,
+                 "no less than beta_slow");
   RopeFrequencies scaled = base_frequencies(rope_dim, theta);
 
   double begin = yarn_pair(rope_dim, theta, yarn, yarn.beta_fast);
