@@ -59,13 +59,16 @@ TEST(AttendRefuses, Nothing) {
 
 TEST(AttendRefuses, MasksOutOfRange) {
   const auto nothing = [](Operands&) {};
-  expect_refused({"heed::attend: SlidingWindowMask::window_left is -1, expected 0 or more"}, nothing,
-                 SlidingWindowMask{});
-  expect_refused({"heed::attend: SlidingWindowMask::window_left is -1, expected 0 or more"}, nothing,
-                 SlidingWindowMask{.window_left = 1, .window_right = -1});
-  expect_refused({"heed::attend: SinkWindowMask::num_sink_tokens and window_left are required"},
-                 nothing, SinkWindowMask{.num_sink_tokens = 1});
-  expect_refused({"heed::attend: PrefixMask::prefix_len is required"}, nothing, PrefixMask{});
+  expect_refused({"heed::attend: SlidingWindowMask::window_left is -1, expected 0 or more"},
+                 nothing, SlidingWindowMask{});
+  expect_refused({"heed::attend: SlidingWindowMask::window_right is -1, expected 0 or more"},
+                 nothing, SlidingWindowMask{.window_left = 1, .window_right = -1});
+  expect_refused({"heed::attend: SinkWindowMask::num_sink_tokens is -1, expected 0 or more"},
+                 nothing, SinkWindowMask{.window_left = 1});
+  expect_refused({"heed::attend: SinkWindowMask::window_left is -1, expected 0 or more"}, nothing,
+                 SinkWindowMask{.num_sink_tokens = 1});
+  expect_refused({"heed::attend: PrefixMask::prefix_len is -1, expected 0 or more"}, nothing,
+                 PrefixMask{});
   expect_refused({"heed::attend: SlidingWindowMask::window_left"}, nothing,
                  both(NoMask{}, SlidingWindowMask{.window_left = -1}));
 }
@@ -74,15 +77,15 @@ TEST(AttendRefuses, Operands) {
   expect_refused({"heed::attend: query [num_heads, seqlen_q, head_dim] has shape [6, 3, 5], "
                   "expected [6, 3, 4]"},
                  [](Operands& o) { o.query = o.heads(o.query, 6, 3, 5); });
-  expect_refused(
-      {"heed::attend: num_heads (5, of the query) must be a multiple of num_kv_heads (2, of the keys)"},
-      [](Operands& o) { o.query = o.heads(o.query, 5, 3, 4); });
-  expect_refused(
-      {"heed::attend: num_heads (6, of the query) must be a multiple of num_kv_heads (0, of the keys)"},
-      [](Operands& o) {
-        o.key = o.heads(o.key, 0, 5, 4);
-        o.value = o.heads(o.value, 0, 5, 8);
-      });
+  expect_refused({"heed::attend: num_heads (5, of the query) must be a multiple of num_kv_heads "
+                  "(2, of the keys)"},
+                 [](Operands& o) { o.query = o.heads(o.query, 5, 3, 4); });
+  expect_refused({"heed::attend: num_heads (6, of the query) must be a multiple of num_kv_heads "
+                  "(0, of the keys)"},
+                 [](Operands& o) {
+                   o.key = o.heads(o.key, 0, 5, 4);
+                   o.value = o.heads(o.value, 0, 5, 8);
+                 });
   expect_refused({"heed::attend: query [num_heads, seqlen_q, head_dim] has shape [6, 3, 4], "
                   "expected [6, 3, 3]"},
                  [](Operands& o) { o.key = o.heads(o.key, 2, 5, 3); });
@@ -131,14 +134,14 @@ TEST(AttendRefuses, Masks) {
     expect_refused(words, [](Operands&) {}, mask);
   };
   constexpr auto dense =
-      "heed::attend: mask.allowed [1 or num_heads, seqlen_q, seqlen_kv] has shape ";
+      "heed::attend: DenseMask::allowed [1 or num_heads, seqlen_q, seqlen_kv] has shape ";
   refuse({dense, "[1, 3, 6], expected [1, 3, 5]"}, DenseMask{{booleans, 1, 3, 6}});
   refuse({dense, "[1, 5, 3], expected [1, 3, 5]"}, DenseMask{{booleans, 1, 5, 3}});
   refuse({dense, "[2, 3, 5], expected [6, 3, 5]"}, DenseMask{{booleans, 2, 3, 5}});
   refuse({dense, "[0, 3, 5], expected [1, 3, 5]"}, DenseMask{{booleans, 0, 3, 5}});
-  refuse({"heed::attend: mask.query_documents [seqlen_q] has shape [5], expected [3]"},
+  refuse({"heed::attend: DocumentMask::query_documents [seqlen_q] has shape [5], expected [3]"},
          DocumentMask{std::span(ids).first(5), std::span(ids).first(5)});
-  refuse({"heed::attend: mask.key_documents [seqlen_kv] has shape [3], expected [5]"},
+  refuse({"heed::attend: DocumentMask::key_documents [seqlen_kv] has shape [3], expected [5]"},
          DocumentMask{std::span(ids).first(3), std::span(ids).first(3)});
   refuse({dense, "[1, 3, 6], expected [1, 3, 5]"},
          both(CausalMask{}, DenseMask{{booleans, 1, 3, 6}}));
@@ -174,7 +177,8 @@ TEST(AttendRefuses, Caches) {
                       "expected [6, 3, 4]"},
                      [&] { attend(operands.heads(query, 6, 3, 5), cache, NoMask{}, 0.5, out); });
   expect_shape_error(
-      {"heed::attend: num_heads (3, of the query) must be a multiple of num_kv_heads (2, of the keys)"},
+      {"heed::attend: num_heads (3, of the query) must be a multiple of num_kv_heads (2, of the "
+       "keys)"},
       [&] { attend(operands.heads(query, 3, 3, 4), cache, NoMask{}, 0.5, out); });
   expect_shape_error({"heed::attend: out [num_heads, seqlen_q, head_dim_v] has shape [6, 3, 4], "
                       "expected [6, 3, 8]"},
@@ -198,25 +202,37 @@ TEST(AttendBatchRefuses, ASequenceAmongMany) {
   };
   Sequence bad = good;
   bad.query = operands.heads(bad.query, 6, 3, 3);
-  refuse({"heed::attend_batch: query [num_heads, seqlen_q, head_dim] has shape [6, 3, 3], expected "
+  refuse({"heed::attend_batch: sequence 1: query [num_heads, seqlen_q, head_dim] has shape [6, 3, "
+          "3], expected "
           "[6, 3, 4]"},
          bad);
   bad.source = &narrow;
-  refuse({"heed::attend_batch: source [head_dim, head_dim_v] has shape [3, 8], expected [4, 8]"},
+  refuse({"heed::attend_batch: sequence 1: source [head_dim, head_dim_v] has shape [3, 8], "
+          "expected [4, 8]"},
          bad);
+  bad.source = nullptr;
+  refuse({"heed::attend_batch: sequence 1: there is no source"}, bad);
   bad = good;
   bad.out = operands.heads(bad.out, 6, 2, 8);
-  refuse({"heed::attend_batch: out [num_heads, seqlen_q, head_dim_v] has shape [6, 2, 8], expected "
+  refuse({"heed::attend_batch: sequence 1: out [num_heads, seqlen_q, head_dim_v] has shape [6, 2, "
+          "8], expected "
           "[6, 3, 8]"},
          bad);
   bad = good;
   bad.lse = {operands.written.data(), 6, 4};
-  refuse({"heed::attend_batch: lse [num_heads, seqlen_q] has shape [6, 4], expected [6, 3]"}, bad);
+  refuse({"heed::attend_batch: sequence 1: lse [num_heads, seqlen_q] has shape [6, 4], expected "
+          "[6, 3]"},
+         bad);
   bad = good;
   bad.mask = DenseMask{{booleans, 1, 3, 4}};
-  refuse({"heed::attend_batch: mask.allowed [1 or num_heads, seqlen_q, seqlen_kv] has shape [1, 3, "
-          "4], expected [1, 3, 5]"},
+  refuse({"heed::attend_batch: sequence 1: DenseMask::allowed [1 or num_heads, seqlen_q, "
+          "seqlen_kv] has "
+          "shape [1, 3, 4], expected [1, 3, 5]"},
          bad);
+  const std::vector<Sequence> sequences = {good};
+  expect_shape_error({"heed::attend_batch: options.lse is given, but each sequence has an lse"},
+                     [&] { attend_batch(sequences, 0.5, operands.options); });
+  EXPECT_TRUE(operands.untouched());
 }
 
 TEST(MergeRefuses, EachOperand) {

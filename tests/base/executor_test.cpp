@@ -37,6 +37,7 @@ std::vector<NamedExecutor> executors() {
       {"Default", AnyExecutor{}},
 #ifdef _OPENMP
       {"OpenMp1", OpenMpExecutor{.num_threads = 1}},
+      {"OpenMpNone", OpenMpExecutor{.num_threads = -1}},
       {"OpenMp3", OpenMpExecutor{.num_threads = 3}},
 #endif
       {"ThreadPool1", ThreadPoolExecutor{&single}},

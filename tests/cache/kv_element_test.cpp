@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "heed/cache/kv_bytes.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "support/cached_tokens.hpp"  // FullTokens, LatentTokens
+#include "support/random.hpp"         // Random
 
 namespace heed {
 namespace {
@@ -164,6 +167,31 @@ TEST(RotatedCache, HoldsNoNumberThatItWouldGiveBackAsInf) {
   cache.read_latent(RowsView<float>(found.data(), 1, width),
                     RowsView<float>(found_rope.data(), 1, 2));
   EXPECT_TRUE(std::ranges::all_of(found, [](float x) { return std::isfinite(x); }));
+}
+
+// The page that an append began in is kept in float until another takes its place: tokens may be
+// taken back in one step or in several.
+TEST(KvElement, TruncatesToAKeptPageByAnyWay) {
+  using Cache = KvCache<FullKv<1, 8>, PerChannel<int8>>;
+  test::Random random(4);
+  std::vector<float> rows(130 * 8);
+  for (float& x : rows) x = static_cast<float>(random.normal());
+  const auto held_by_way_of = [&](std::initializer_list<Index> lengths) {
+    Cache cache(200);
+    const auto append = [&](Index begin, Index count) {
+      const HeadsView<const float> view(rows.data() + begin * 8, 1, count, 8);
+      cache.append(view, view);
+    };
+    append(0, 60), append(60, 70);
+    for (const Index length : lengths) cache.truncate(length);
+    std::vector<float> keys(static_cast<std::size_t>(cache.seqlen() * 8));
+    cache.read_key(0, {keys.data(), cache.seqlen(), 8});
+    return keys;
+  };
+  const std::vector<float> appended(rows.begin(), rows.begin() + 62 * 8);
+  EXPECT_EQ(held_by_way_of({62}), appended);
+  EXPECT_EQ(held_by_way_of({127, 62}), appended);
+  EXPECT_EQ(held_by_way_of({128, 64, 62}), appended);
 }
 
 // The formula for sizing and the cache agree on every element.

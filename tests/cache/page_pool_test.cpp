@@ -128,6 +128,34 @@ TEST_F(PagePoolTest, WithoutPagesChangesNothing) {
   tokens_.expect_held(fork, 41);
 }
 
+// Forks, truncation and windows: what a cache says that tokens will take is what they take.
+TEST_F(PagePoolTest, KnowsWhatTokensWillTake) {
+  Pool pool(40);
+  const std::optional<CacheWindow> windows[] = {std::nullopt, CacheWindow{.window_left = 70},
+                                                CacheWindow{4, 10}};
+  for (const auto& window : windows) {
+    std::vector<Cache> caches;
+    caches.emplace_back(pool, 1000, window);
+    for (int step = 0; step < 300; ++step) {
+      const auto which = static_cast<std::size_t>(random_.integer(0, std::ssize(caches) - 1));
+      Cache& cache = caches[which];
+      const Index count = std::min(random_.integer(0, 90), 400 - cache.seqlen());
+      const Index needed = cache.pages_needed(count), free = pool.free_pages();
+      if (needed > free) {
+        EXPECT_THROW(cache.require_room(count), PoolExhaustedError);
+        caches.erase(caches.begin() + static_cast<std::ptrdiff_t>(which));
+        if (caches.empty()) caches.emplace_back(pool, 1000, window);
+        continue;
+      }
+      cache.require_room(count);
+      tokens_.append(cache, cache.seqlen(), count);
+      ASSERT_EQ(free - pool.free_pages(), needed) << "step " << step;
+      if (random_.integer(0, 3) == 0 && caches.size() < 6) caches.push_back(cache.fork());
+      if (caches.back().seqlen() == 400) caches.back().clear();
+    }
+  }
+}
+
 TEST_F(PagePoolTest, LivesAsLongAsItsCaches) {
   std::optional<Cache> cache;
   {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "heed/cache/kv_cache.hpp"
@@ -114,9 +115,10 @@ TYPED_TEST(RefusedPass, ForLackOfRoom) {
 TYPED_TEST(RefusedPass, ForAMaskOfAnotherShape) {
   this->expect_kept(2, [&](auto& cache, RowsView<float> out) {
     const DenseMask mask{{booleans, 1, 2, 7}};  // without the two that are appended
-    expect_shape_error({"mask.allowed [1 or num_heads, seqlen_q, seqlen_kv] has shape [1, 2, 7], "
-                        "expected [1, 2, 9]"},
-                       [&] { this->layer_.forward(this->x(2), cache, mask, out); });
+    expect_shape_error(
+        {"DenseMask::allowed [1 or num_heads, seqlen_q, seqlen_kv] has shape [1, 2, 7], "
+         "expected [1, 2, 9]"},
+        [&] { this->layer_.forward(this->x(2), cache, mask, out); });
   });
 }
 
@@ -182,10 +184,18 @@ TYPED_TEST(RefusedPass, OfABatch) {
   };
   const std::vector<Index> positions(5);
   this->expect_kept(3, [&](Cache& cache, RowsView<float> out) {
-    expect_shape_error({"mask.allowed [1 or num_heads, seqlen_q, seqlen_kv] has shape [1, 1, 3], "
+    expect_shape_error({TypeParam::name,
+                        "forward_batch: sequence 1: DenseMask::allowed [1 or "
+                        "num_heads, seqlen_q, seqlen_kv] has shape [1, 1, 3], "
                         "expected [1, 1, 5]"},
                        [&] { run(cache, {1, &second, misses}, 3, out); });
-    EXPECT_THROW(run(cache, {1, &full, misses}, 3, out), CapacityError);
+    EXPECT_THAT(
+        [&] { run(cache, {1, &full, misses}, 3, out); },
+        testing::ThrowsMessage<CapacityError>(testing::AllOf(
+            testing::StartsWith(TypeParam::name),
+            testing::HasSubstr("forward_batch: sequence 1: KvCache: 10 tokens are cached"))));
+    expect_shape_error({"sequence 1: there is no cache"},
+                       [&] { run(cache, {1, nullptr, misses}, 3, out); });
     expect_shape_error(
         {TypeParam::name,
          "x [sum of the sequences' seqlen, model_dim] has shape [3, 8], expected [4, 8]"},

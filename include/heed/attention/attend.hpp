@@ -79,15 +79,13 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
   check_optional_members<Source>();
   const Source& source = *problem.source;
   const auto& query = problem.query;
-  const auto& out = problem.out;
   const Index num_heads = query.num_heads;
-  require_shape(where, "query [num_heads, seqlen_q, head_dim]", {num_heads, query.rows, query.cols},
-                {num_heads, query.rows, source.head_dim()});
-  require_shape(where, "out [num_heads, seqlen_q, head_dim_v]", {out.num_heads, out.rows, out.cols},
-                {num_heads, query.rows, source.head_dim_v()});
+  require_heads(where, "query [num_heads, seqlen_q, head_dim]", query, num_heads, query.rows,
+                source.head_dim());
+  require_heads(where, "out [num_heads, seqlen_q, head_dim_v]", problem.out, num_heads, query.rows,
+                source.head_dim_v());
   if (problem.lse.data != nullptr)
-    require_shape(where, "lse [num_heads, seqlen_q]", {problem.lse.rows, problem.lse.cols},
-                  {num_heads, query.rows});
+    require_rows(where, "lse [num_heads, seqlen_q]", problem.lse, num_heads, query.rows);
   if (!problem.sinks.empty())
     require_shape(where, "sinks [num_heads]", {std::ssize(problem.sinks)}, {num_heads});
   check_mask(where, *problem.mask, problem.heads.total, problem.extent());
@@ -133,8 +131,7 @@ template <class T, class Out, class Lse, class Attend>
 void with_lse(Out&& out, Lse&& lse, const Attend& attend) {
   const HeadsView<T> heads(std::forward<Out>(out));
   const RowsView<T> lse_rows(std::forward<Lse>(lse));
-  require_shape("attend", "lse [num_heads, seqlen_q]", {lse_rows.rows, lse_rows.cols},
-                {heads.num_heads, heads.rows});
+  require_rows("attend", "lse [num_heads, seqlen_q]", lse_rows, heads.num_heads, heads.rows);
   attend(heads, AttendOptions<T>{.lse = lse_rows});
 }
 
@@ -165,9 +162,8 @@ void attend(const Query& query, const Key& key, const Value& value, const Mask& 
   using T = detail::ViewElement<Out>;
   const HeadsView<const T> keys(key);
   const HeadsView<const T> values(value);
-  detail::require_shape("attend", "value [num_kv_heads, seqlen_kv, head_dim_v]",
-                        {values.num_heads, values.rows, values.cols},
-                        {keys.num_heads, keys.rows, values.cols});
+  detail::require_heads("attend", "value [num_kv_heads, seqlen_kv, head_dim_v]", values,
+                        keys.num_heads, keys.rows, values.cols);
   attend(query, detail::MatrixSource<T>(keys, values), mask, score, std::forward<Out>(out),
          options);
 }
@@ -223,20 +219,21 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
   Workspace local;
   Workspace& workspace = options.workspace != nullptr ? *options.workspace : local;
   detail::BorrowedList<Problem> problems(workspace, sequences.size());
-  const Source& first = *sequences.front().source;
+  const Source* const first = sequences.front().source;
   const auto policy = detail::as_score_policy(score);
   const auto& [scale, rest] = detail::split_query_scale<Source>(policy);
   const T query_scale = static_cast<T>(scale);
   for (std::size_t i = 0; i < sequences.size(); ++i)
-    detail::check_sequence(where, i, [&] {
+    detail::for_sequence(where, i, [&] {
       const auto& [query, source, mask, out, lse] = sequences[i];
+      detail::require(source != nullptr, where, "there is no source");
       const Index group_size =
           detail::checked_group_size(where, query.num_heads, source->num_kv_heads());
       problems.add({query, query_scale, source, &mask, out, lse, options.sinks,
                     detail::HeadRange{.first = 0, .total = query.num_heads}, group_size});
       detail::require_shape(where, "source [head_dim, head_dim_v]",
                             {source->head_dim(), source->head_dim_v()},
-                            {first.head_dim(), first.head_dim_v()});
+                            {first->head_dim(), first->head_dim_v()});
       detail::check_problem(where, problems.all().back(), policy);
     });
   detail::run_batch(problems.all(), rest, options.executor, workspace);

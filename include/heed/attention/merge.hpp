@@ -33,11 +33,10 @@ void merge(const OutA& out_a, const LseA& lse_a, const OutB& out_b, const LseB& 
   const RowsView<const T> a_lse(lse_a), b_lse(lse_b);
   const RowsView<T> to_lse(std::forward<Lse>(lse));
   const auto check_out = [&](std::string_view name, HeadsView<const T> view) {
-    detail::require_shape("merge", name, {view.num_heads, view.rows, view.cols},
-                          {a.num_heads, a.rows, a.cols});
+    detail::require_heads("merge", name, view, a.num_heads, a.rows, a.cols);
   };
   const auto check_lse = [&](std::string_view name, RowsView<const T> view) {
-    detail::require_shape("merge", name, {view.rows, view.cols}, {a.num_heads, a.rows});
+    detail::require_rows("merge", name, view, a.num_heads, a.rows);
   };
   check_lse("lse_a [num_heads, seqlen_q]", a_lse);
   check_out("out_b [num_heads, seqlen_q, head_dim_v]", b);

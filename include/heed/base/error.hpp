@@ -136,20 +136,24 @@ inline void require_size(std::string_view where, std::string_view name, Index fo
                            : "a size of 0 or more, given at run time where it is dynamic");
 }
 
-/// Runs the checks of one sequence of a batch; the message of what they throw then names it.
-template <class Checks>
-void check_sequence(std::string_view where, std::size_t index, const Checks& checks) {
+/// Does something for one sequence of a batch; the message of what it throws then names it.
+template <class Do>
+void for_sequence(std::string_view where, std::size_t index, const Do& something) {
   const auto named = [&](std::string_view text) {
     for (const auto prefix : {std::string_view("heed::"), where, std::string_view(": ")})
       if (text.starts_with(prefix)) text.remove_prefix(prefix.size());
     return message(where, "sequence " + std::to_string(index) + ": " + std::string(text));
   };
   try {
-    checks();
+    something();
   } catch (const ShapeError& error) {
     throw ShapeError(named(error.what()));
   } catch (const CapacityError& error) {
     throw CapacityError(named(error.what()));
+  } catch (const PoolExhaustedError& error) {
+    throw PoolExhaustedError(named(error.what()));
+  } catch (const ElementError& error) {
+    throw ElementError(named(error.what()));
   }
 }
 

@@ -6,6 +6,7 @@
 /// The bits of a result never depend on the executor: work is cut by sizes alone.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <exception>
 #include <memory>
@@ -21,7 +22,8 @@
 namespace heed {
 
 /// An executor calls body(0) .. body(count - 1), in any order and on any threads, and returns when
-/// all are done; `concurrency` is the most bodies it ever runs at one time. For example, over TBB:
+/// all are done; `concurrency` is the most bodies it ever runs at one time. The bodies that it is
+/// given here do not throw. For example, over TBB:
 ///
 ///     struct TbbExecutor {
 ///       heed::Index concurrency() const { return tbb::this_task_arena::max_concurrency(); }
@@ -50,10 +52,10 @@ struct SerialExecutor {
 struct OpenMpExecutor {
   Index num_threads = omp_get_max_threads();
 
-  Index concurrency() const noexcept { return num_threads; }
+  Index concurrency() const noexcept { return std::max<Index>(num_threads, 1); }
   template <class Body>
   void parallel_for(Index count, const Body& body) const {
-    if (count == 1 || num_threads == 1) return SerialExecutor{}.parallel_for(count, body);
+    if (count == 1 || num_threads <= 1) return SerialExecutor{}.parallel_for(count, body);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast<int>(num_threads))
     for (Index task = 0; task < count; ++task) body(task);
   }

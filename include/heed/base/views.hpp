@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <span>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -252,6 +253,20 @@ struct ViewElementOf<M> {
 /// The element of a view or an Eigen object, without const.
 template <class X>
 using ViewElement = std::remove_const_t<typename ViewElementOf<std::remove_cvref_t<X>>::type>;
+
+/// Throws ShapeError unless a view is [rows, cols]. \param argument  as for require_shape
+template <class T>
+void require_rows(std::string_view where, std::string_view argument, const RowsView<T>& found,
+                  Index rows, Index cols) {
+  require_shape(where, argument, {found.rows, found.cols}, {rows, cols});
+}
+/// Throws ShapeError unless a view is [num_heads, rows, cols].
+template <class T>
+void require_heads(std::string_view where, std::string_view argument, const HeadsView<T>& found,
+                   Index num_heads, Index rows, Index cols) {
+  require_shape(where, argument, {found.num_heads, found.rows, found.cols},
+                {num_heads, rows, cols});
+}
 
 /// A row-major Eigen matrix of a view's elements.
 template <class T>

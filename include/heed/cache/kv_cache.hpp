@@ -69,12 +69,10 @@ class KvCache {
   void append(HeadsView<const T> key, HeadsView<const T> value)
     requires(!is_latent<Entry>)
   {
-    detail::require_shape("KvCache::append", "key [num_kv_heads, count, head_dim]",
-                          {key.num_heads, key.rows, key.cols},
-                          {num_kv_heads(), key.rows, head_dim()});
-    detail::require_shape("KvCache::append", "value [num_kv_heads, count, head_dim_v]",
-                          {value.num_heads, value.rows, value.cols},
-                          {num_kv_heads(), key.rows, head_dim_v()});
+    detail::require_heads("KvCache::append", "key [num_kv_heads, count, head_dim]", key,
+                          num_kv_heads(), key.rows, head_dim());
+    detail::require_heads("KvCache::append", "value [num_kv_heads, count, head_dim_v]", value,
+                          num_kv_heads(), key.rows, head_dim_v());
     append_rows(key, "key", value, "value");
   }
   /// The same for latents that are normed and keys that are rotated.
@@ -82,14 +80,17 @@ class KvCache {
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires is_latent<Entry>
   {
-    detail::require_shape("KvCache::append", "c_kv [count, latent_dim]", {c_kv.rows, c_kv.cols},
-                          {c_kv.rows, entry().latent_dim});
-    detail::require_shape("KvCache::append", "k_rope [count, rope_dim]", {k_rope.rows, k_rope.cols},
-                          {c_kv.rows, entry().rope_dim});
+    detail::require_rows("KvCache::append", "c_kv [count, latent_dim]", c_kv, c_kv.rows,
+                         entry().latent_dim);
+    detail::require_rows("KvCache::append", "k_rope [count, rope_dim]", k_rope, c_kv.rows,
+                         entry().rope_dim);
     append_rows(HeadsView<const T>(c_kv), "c_kv", HeadsView<const T>(k_rope), "k_rope");
   }
 
-  /// Throws CapacityError unless `count` more tokens fit.
+  /// Pages that `count` more tokens would take of the pool, the copy of a shared one included, less
+  /// those that a window then gives back. Compare it with PagePool::free_pages.
+  Index pages_needed(Index count) const { return table_.pages_needed(count); }
+  /// Throws CapacityError unless `count` more tokens fit, PoolExhaustedError if pages lack now.
   void require_room(Index count) const { table_.require_room(count); }
 
   Index seqlen() const noexcept { return table_.seqlen(); }  ///< tokens appended and not forgotten
@@ -109,7 +110,7 @@ class KvCache {
   /// Forgets all tokens. Own memory is kept, a pool's pages go back.
   void clear() noexcept {
     table_.clear();
-    staging_.forget();
+    staging_.forget_from(0);
   }
 
   /// A cache of the same tokens that goes its own way from here: beam search, or conversations with
@@ -137,10 +138,7 @@ class KvCache {
   /// pool, the pages it holds, shared ones included. Rows are padded to 16 elements. Keys that have
   /// scales per channel add two pages of float, rotated elements a page of a head.
   std::size_t bytes() const noexcept {
-    if (table_.store() == nullptr) return 0;
-    const bool own = table_.placement() == Placement::own;
-    const Index pages = own ? table_.store()->num_pages() : table_.held_pages();
-    return static_cast<std::size_t>(pages * table_.store()->page_bytes() + staging_.bytes());
+    return static_cast<std::size_t>(table_.store() ? table_.page_bytes() + staging_.bytes() : 0);
   }
   /// Bytes of the page table: 4 for each page of the capacity and, with memory of its own, 8 more
   /// for the counts of holders and the list of free pages.
@@ -174,8 +172,8 @@ class KvCache {
   void read_latent(RowsView<T> c_kv, RowsView<T> k_rope) const
     requires is_latent<Entry>
   {
-    detail::require_shape("KvCache::read_latent", "k_rope [seqlen, rope_dim]",
-                          {k_rope.rows, k_rope.cols}, {seqlen(), entry().rope_dim});
+    detail::require_rows("KvCache::read_latent", "k_rope [seqlen, rope_dim]", k_rope, seqlen(),
+                         entry().rope_dim);
     read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, c_kv, entry().latent_dim,
          Rows::rotated, [](const auto& layout, auto page, Index slot, Index c) {
            return layout.latent(page, slot, c);
@@ -258,7 +256,7 @@ class KvCache {
     if (tokens > 0)
       staging_.reopen(layout_, table_.place(index), index, tokens);
     else
-      staging_.forget();
+      staging_.forget_from(index);
   }
 
   /// What a cache of rotated elements does with rows before it stores them.
@@ -268,7 +266,7 @@ class KvCache {
   template <class At>
   void read(std::string_view where, std::string_view name, Index kv_head, RowsView<T> out,
             Index width, [[maybe_unused]] Rows stored, const At& at) const {
-    detail::require_shape(where, name, {out.rows, out.cols}, {seqlen(), width});
+    detail::require_rows(where, name, out, seqlen(), width);
     detail::require_number(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head", kv_head,
                            "0 to " + std::to_string(num_kv_heads() - 1));
     for (Index token = 0; token < seqlen(); ++token) {

@@ -85,7 +85,7 @@ class KvFile<KvCache<Entry, Stored>> {
   }
   /// Empty where the page that is being filled is as the others.
   static std::span<std::byte> open_page(const Cache& cache) { return cache.staging_.open_bytes(); }
-  static void forget_kept_page(Cache& cache) noexcept { cache.staging_.forget(); }
+  static void forget_kept_page(Cache& cache) noexcept { cache.staging_.forget_from(0); }
   static KvFileShape shape(const Cache& cache) {
     static_assert(!element_name<Stored>().empty(),
                   "heed: this element has no name in cache files; give it one in element_name.");

@@ -51,18 +51,18 @@ class PageStore {
     return available();
   }
 
+  /// Throws PoolExhaustedError unless so many pages are free.
+  void require_free(Index needed) const {
+    if (const Index free = free_pages(); free < needed) throw_exhausted(needed, free);
+  }
   /// Gives pages back and takes others, both or neither; `take` may lie where `give` does. Taken
   /// pages hold whatever they held.
   /// \throws PoolExhaustedError if there are too few even with those given back.
   void exchange(std::span<const PageId> give, std::span<PageId> take) {
     const std::lock_guard lock(mutex_);
-    const Index freed = std::count_if(give.begin(), give.end(),
-                                      [this](PageId page) { return holders_of(page) == 1; });
+    const Index freed = count_held_once(give);
     if (available() + freed < std::ssize(take))
-      throw PoolExhaustedError(
-          message("PagePool", std::to_string(take.size()) + " more pages are needed, but of " +
-                                  std::to_string(num_pages()) + " only " +
-                                  std::to_string(available() + freed) + " are free"));
+      throw_exhausted(std::ssize(take), available() + freed);
     drop_holder(give);
     for (PageId& page : take) {
       if (free_.empty()) {
@@ -83,6 +83,11 @@ class PageStore {
     const std::lock_guard lock(mutex_);
     for (const PageId page : pages) ++holders_of(page);
   }
+  /// How many of these nobody else holds.
+  Index held_once(std::span<const PageId> pages) const {
+    const std::lock_guard lock(mutex_);
+    return count_held_once(pages);
+  }
   bool is_shared(PageId page) const {
     const std::lock_guard lock(mutex_);
     return holders_[static_cast<std::size_t>(page)] > 1;
@@ -101,6 +106,17 @@ class PageStore {
   void drop_holder(std::span<const PageId> pages) noexcept {
     for (const PageId page : pages)
       if (--holders_of(page) == 0) free_.push_back(page);  // there is room for all
+  }
+  Index count_held_once(std::span<const PageId> pages) const noexcept {
+    return std::count_if(pages.begin(), pages.end(), [this](PageId page) {
+      return holders_[static_cast<std::size_t>(page)] == 1;
+    });
+  }
+  [[noreturn]] void throw_exhausted(Index needed, Index free) const {
+    throw PoolExhaustedError(message("PagePool", std::to_string(needed) +
+                                                     " more pages are needed, but of " +
+                                                     std::to_string(num_pages()) + " only " +
+                                                     std::to_string(free) + " are free"));
   }
   Index available() const noexcept { return std::ssize(free_) + num_pages() - first_unused_; }
 

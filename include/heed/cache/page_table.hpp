@@ -56,6 +56,11 @@ class PageTable {
   Placement placement() const noexcept { return placement_; }
   /// Pages held, shared ones included.
   Index held_pages() const noexcept { return std::ssize(pages_); }
+  /// Bytes of these or, of a store of its own, of all there are.
+  Index page_bytes() const noexcept {
+    const bool own = placement_ == Placement::own;
+    return (own ? store_->num_pages() : held_pages()) * store_->page_bytes();
+  }
   /// Tokens that were let go: no query may see them.
   KeyRange dropped() const noexcept { return dropped_; }
   TableState state() const noexcept { return {seqlen_, dropped_.size(), released_}; }
@@ -83,31 +88,39 @@ class PageTable {
                     static_cast<std::size_t>(store_->head_bytes())));
   }
 
-  /// Throws CapacityError unless `count` more tokens fit.
+  /// Pages that `count` more tokens would take from the store, less those that go back to it then.
+  Index pages_needed(Index count) const {
+    if (count <= 0) return 0;
+    const auto from = static_cast<std::size_t>(std::min(sink_pages_, held_pages()));
+    const auto behind = static_cast<std::size_t>(behind_window());
+    return pages_to_add(count) - store_->held_once(std::span(pages_).subspan(from, behind));
+  }
+  /// Throws CapacityError unless `count` more tokens fit, PoolExhaustedError if pages lack now.
   void require_room(Index count) const {
     // `count` may be any number, so that a sum with it may overflow.
     const bool is_length = count <= std::numeric_limits<Index>::max() - seqlen_;
     const Index pages = window_ && is_length ? held_pages() - behind_window() +
                                                    page_count(seqlen_ + count) - page_count(seqlen_)
                                              : 0;
-    if (is_length && (window_ ? pages <= page_count(capacity_) : seqlen_ + count <= capacity_))
-      return;
-    throw CapacityError(message(
-        "KvCache", std::to_string(seqlen_) + " tokens are cached and " + std::to_string(count) +
-                       " more were given, but the capacity is " + std::to_string(capacity_) +
-                       (window_ ? "; with the window " + std::to_string(pages * page_size) +
-                                      " are needed (CacheWindow::capacity)"
-                                : "")));
+    if (!is_length || (window_ ? pages > page_count(capacity_) : seqlen_ + count > capacity_)) {
+      std::string text = std::to_string(seqlen_) + " tokens are cached and " +
+                         std::to_string(count) + " more were given, but the capacity is " +
+                         std::to_string(capacity_);
+      if (window_)
+        text += "; with the window " + std::to_string(pages * page_size) +
+                " are needed (CacheWindow::capacity)";
+      throw CapacityError(message("KvCache", text));
+    }
+    if (count > 0) store_->require_free(pages_needed(count));
   }
 
   /// Room for `count` more tokens behind the others, in pages that are this sequence's alone. All
-  /// or nothing.
-  /// \throws CapacityError, PoolExhaustedError
+  /// or nothing. \pre  the capacity suffices
+  /// \throws PoolExhaustedError
   void extend(Index count) {
-    require_room(count);
     if (count == 0) return;
-    const bool copy = seqlen_ % page_size != 0 && store_->is_shared(pages_.back());
-    const auto added = page_count(seqlen_ + count) - page_count(seqlen_) + (copy ? 1 : 0);
+    const bool copy = copies_last_page();
+    const Index added = pages_to_add(count);
     // Pages behind the window go to the end of the table, where those that come take their places.
     const Index behind = behind_window(), kept = held_pages() - behind;
     const auto first = pages_.begin() + std::min(sink_pages_, held_pages());
@@ -233,6 +246,13 @@ class PageTable {
   }
 
  private:
+  /// Whether the page that is appended to is another's too.
+  bool copies_last_page() const {
+    return seqlen_ % page_size != 0 && store_->is_shared(pages_.back());
+  }
+  Index pages_to_add(Index count) const {
+    return page_count(seqlen_ + count) - page_count(seqlen_) + (copies_last_page() ? 1 : 0);
+  }
   /// Held pages that no query from the next token on will see, but for one that is kept.
   Index behind_window() const noexcept {
     if (!window_) return 0;

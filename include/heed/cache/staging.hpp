@@ -86,8 +86,10 @@ class OpenPage {
   std::span<std::byte> whole() const noexcept {
     return {place().first, static_cast<std::size_t>(page_bytes())};
   }
-  /// No page that comes after is the one that was filled last.
-  void forget() noexcept { kept_ = -1; }
+  /// Pages from `index` on are no longer this sequence's as they were kept.
+  void forget_from(Index index) noexcept {
+    if (kept_ >= index) kept_ = -1;
+  }
   /// Goes on filling page `index`, which holds `tokens`. \param stored  the page as it was stored
   template <class Layout>
   void reopen(Index index, Index tokens, const Layout& layout, PagePlace stored) {
@@ -103,7 +105,7 @@ class OpenPage {
             *layout_.value_place(place(), head, token, c) = layout.value(stored, head, token, c);
         }
     }
-    forget();
+    forget_from(index);
   }
 
  private:
@@ -176,9 +178,9 @@ class Staging {
     if constexpr (has_open_page) return open_.whole();
     return {};
   }
-  /// A sequence ends with a whole page, other than the one that was filled last.
-  void forget() noexcept {
-    if constexpr (has_open_page) open_.forget();
+  /// Pages from `index` on are no longer this sequence's as they were kept.
+  void forget_from([[maybe_unused]] Index index) noexcept {
+    if constexpr (has_open_page) open_.forget_from(index);
   }
   /// Goes on filling page `index`, which holds `tokens`.
   void reopen(const Layout& layout, PagePlace page, Index index, Index tokens) {

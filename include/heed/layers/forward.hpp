@@ -12,6 +12,7 @@
 
 #include "heed/base/executor.hpp"
 #include "heed/base/workspace.hpp"
+#include "heed/cache/page.hpp"
 #include "heed/policy/score.hpp"
 #include "heed/rope/rope.hpp"
 
@@ -65,18 +66,12 @@ struct BatchSequence {
 
 namespace detail {
 
-template <class T>
-void require_rows(std::string_view where, std::string_view argument, RowsView<const T> found,
-                  Index rows, Index cols) {
-  require_shape(where, argument, {found.rows, found.cols}, {rows, cols});
-}
-
 /// Throws unless an input and an output of a layer are of its width and of as many rows.
 template <class T>
 void check_in_and_out(std::string_view where, RowsView<const T> x, RowsView<const T> out,
                       Index model_dim) {
-  require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, model_dim);
-  require_rows<T>(where, "out [seqlen_q, model_dim]", out, x.rows, model_dim);
+  require_rows(where, "x [seqlen_q, model_dim]", x, x.rows, model_dim);
+  require_rows(where, "out [seqlen_q, model_dim]", out, x.rows, model_dim);
 }
 
 /// Throws unless every sequence of a batch has a cache of its own: two that append to one cache
@@ -138,6 +133,12 @@ class Matrices {
   T* next_;
 };
 
+/// Refuses a cache where a mask is expected: one that is const fits no pass but those without one.
+template <class Mask>
+consteval void require_no_cache() {
+  static_assert(!PageSource<Mask>, "heed: forward appends to the cache, so it must not be const.");
+}
+
 /// Throws what `attend` would for a mask or a score once the input's rows are appended: before they
 /// are, so that a cache whose window has moved on need not go back.
 template <class Cache, class Mask, class Score>
@@ -157,8 +158,9 @@ Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, M
   require_own_caches(where, sequences);
   Index rows = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i)
-    check_sequence(where, i, [&] {
+    for_sequence(where, i, [&] {
       const auto& [seqlen, cache, mask] = sequences[i];
+      require(cache != nullptr, where, "there is no cache");
       require_number(seqlen >= 0, where, "seqlen", seqlen, "0 or more");
       check_cache(*cache);
       cache->require_room(seqlen);

@@ -81,9 +81,9 @@ class GroupedProjections {
   void project_query(RowsView<const T> x, RowsView<T> query, const Positions& positions = {},
                      const AnyExecutor& executor = {}) const {
     constexpr auto where = "GroupedQueryAttention::project_query";
-    detail::require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "query [seqlen_q, num_heads * head_dim]", query, x.rows,
-                            query_width());
+    detail::require_rows(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
+    detail::require_rows(where, "query [seqlen_q, num_heads * head_dim]", query, x.rows,
+                         query_width());
     positions.check(where, x.rows);
     weights_.query.apply(x, query, executor);
     const HeadsView<T> heads = split_heads(query, shape_.num_heads);
@@ -102,14 +102,13 @@ class GroupedProjections {
                          const AnyExecutor& executor = {}) const {
     constexpr auto where = "GroupedQueryAttention::project_key_value";
     const Index rows = key_input.rows;
-    detail::require_rows<T>(where, "key_input [seqlen_kv, in of weights.key]", key_input, rows,
-                            weights_.key.in());
-    detail::require_rows<T>(where, "value_input [seqlen_kv, in of weights.value]", value_input,
-                            rows, weights_.value.in());
-    detail::require_rows<T>(where, "key [seqlen_kv, num_kv_heads * head_dim]", key, rows,
-                            key_width());
-    detail::require_rows<T>(where, "value [seqlen_kv, num_kv_heads * head_dim_v]", value, rows,
-                            value_width());
+    detail::require_rows(where, "key_input [seqlen_kv, in of weights.key]", key_input, rows,
+                         weights_.key.in());
+    detail::require_rows(where, "value_input [seqlen_kv, in of weights.value]", value_input, rows,
+                         weights_.value.in());
+    detail::require_rows(where, "key [seqlen_kv, num_kv_heads * head_dim]", key, rows, key_width());
+    detail::require_rows(where, "value [seqlen_kv, num_kv_heads * head_dim_v]", value, rows,
+                         value_width());
     positions.check(where, rows);
     weights_.key.apply(key_input, key, executor);
     weights_.value.apply(value_input, value, executor);

@@ -80,6 +80,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   template <class Mask, class Score>
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                ForwardOptions options = {}) const {
+    detail::require_no_cache<Mask>();
     options.memory_positions = options.positions;
     forward_between("GroupedQueryAttention::forward", x, x, x, mask, score, out, options);
   }
@@ -205,7 +206,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
     const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
                                            [&](const Cache& cache) { check_cache(where, cache); });
-    detail::require_rows<T>(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
+    detail::require_rows(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
     detail::Matrices<T> scratch(workspace_, this->elements(rows, rows));
     const auto [query, key, value, heads] = this->take(scratch, rows, rows);
@@ -215,14 +216,18 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     detail::BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace_, sequences.size());
     detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace_, sequences.size());
     Index begin = 0;
-    for (const auto& [seqlen, cache, mask] : sequences) {
-      const auto own = [first = begin, count = seqlen](RowsView<T> all, Index num_heads) {
-        return split_heads(all.middle_rows(first, count), num_heads);
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      const auto& sequence = sequences[i];
+      const auto own = [&](RowsView<T> all, Index num_heads) {
+        return split_heads(all.middle_rows(begin, sequence.seqlen), num_heads);
       };
-      cache->append(own(key, shape_.num_kv_heads), own(value, shape_.num_kv_heads));
-      guards.add({*cache, seqlen});
-      attends.add({own(query, shape_.num_heads), cache, mask, own(heads, shape_.num_heads)});
-      begin += seqlen;
+      detail::for_sequence(where, i, [&] {
+        sequence.cache->append(own(key, shape_.num_kv_heads), own(value, shape_.num_kv_heads));
+      });
+      guards.add({*sequence.cache, sequence.seqlen});
+      attends.add({own(query, shape_.num_heads), sequence.cache, sequence.mask,
+                   own(heads, shape_.num_heads)});
+      begin += sequence.seqlen;
     }
     attend_batch(attends.all(), score, attend_options(options));
     weights_.out.apply(heads, out, options.executor);

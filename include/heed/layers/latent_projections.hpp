@@ -104,9 +104,9 @@ class LatentProjections {
   void project_query(RowsView<const T> x, RowsView<T> query, const Positions& positions = {},
                      const AnyExecutor& executor = {}) const {
     constexpr auto where = "MultiHeadLatentAttention::project_query";
-    detail::require_rows<T>(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "query [seqlen_q, num_heads * (nope_dim + rope_dim)]", query,
-                            x.rows, query_width());
+    detail::require_rows(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
+    detail::require_rows(where, "query [seqlen_q, num_heads * (nope_dim + rope_dim)]", query,
+                         x.rows, query_width());
     positions.check(where, x.rows);
     if (const auto* direct = std::get_if<Linear<T>>(&weights_.query)) {
       direct->apply(x, query, executor);
@@ -130,9 +130,9 @@ class LatentProjections {
   void project_latent(RowsView<const T> x, RowsView<T> latent, const Positions& positions = {},
                       const AnyExecutor& executor = {}) const {
     constexpr auto where = "MultiHeadLatentAttention::project_latent";
-    detail::require_rows<T>(where, "x [seqlen_kv, model_dim]", x, x.rows, shape_.model_dim);
-    detail::require_rows<T>(where, "latent [seqlen_kv, latent_dim + rope_dim]", latent, x.rows,
-                            latent_width());
+    detail::require_rows(where, "x [seqlen_kv, model_dim]", x, x.rows, shape_.model_dim);
+    detail::require_rows(where, "latent [seqlen_kv, latent_dim + rope_dim]", latent, x.rows,
+                         latent_width());
     positions.check(where, x.rows);
     weights_.kv_down.apply(x, latent, executor);
     if (weights_.kv_norm) weights_.kv_norm->apply(c_kv(latent));

@@ -42,8 +42,8 @@ struct Linear {
   /// may be rounded differently for another seqlen, since Eigen then takes another kernel.
   /// \throws ShapeError before anything is written.
   void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
-    detail::require_shape("Linear::apply", "x [seqlen, in]", {x.rows, x.cols}, {x.rows, in()});
-    detail::require_shape("Linear::apply", "y [seqlen, out]", {y.rows, y.cols}, {x.rows, out()});
+    detail::require_rows("Linear::apply", "x [seqlen, in]", x, x.rows, in());
+    detail::require_rows("Linear::apply", "y [seqlen, out]", y, x.rows, out());
     if (projection != nullptr) {
       projection->apply(x, y, executor);
       return add_bias(y, 0);

@@ -71,6 +71,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   template <class Mask, class Score>
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                const LatentOptions& options = {}) const {
+    detail::require_no_cache<Mask>();
     KvCache<LatentKv<>, T> latents(x.rows, kv_entry(shape_));
     forward(x, latents, mask, score, out, options);
   }
@@ -127,7 +128,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
     const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
                                            [&](const Cache& cache) { check_cache(where, cache); });
-    detail::require_rows<T>(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
+    detail::require_rows(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
     detail::Matrices<T> scratch(workspace_, this->elements(rows));
     const auto [query, latent, heads] = this->take(scratch, rows);
@@ -135,11 +136,13 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     this->project_latent(x, latent, positions, options.executor);
     detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace_, sequences.size());
     Index begin = 0;
-    for (const auto& [seqlen, cache, unused_mask] : sequences) {
-      cache->append(this->c_kv(latent.middle_rows(begin, seqlen)),
-                    this->k_rope(latent.middle_rows(begin, seqlen)));
-      guards.add({*cache, seqlen});
-      begin += seqlen;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      const auto& sequence = sequences[i];
+      const RowsView<T> own = latent.middle_rows(begin, sequence.seqlen);
+      detail::for_sequence(where, i,
+                           [&] { sequence.cache->append(this->c_kv(own), this->k_rope(own)); });
+      guards.add({*sequence.cache, sequence.seqlen});
+      begin += sequence.seqlen;
     }
     detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace_);
     weights_.out.apply(heads, out, options.executor);

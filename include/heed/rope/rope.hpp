@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <concepts>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -134,7 +135,8 @@ class Rope {
     const auto view = writable(where, heads);
     detail::require_shape(where, "positions [seqlen]", {std::ssize(positions)}, {view.rows});
     if (positions.empty()) return;
-    turn_rows<turn>(view, seqlen.value_or(std::ranges::max(positions) + 1),
+    const Index last = std::min(std::ranges::max(positions), std::numeric_limits<Index>::max() - 1);
+    turn_rows<turn>(view, seqlen.value_or(last + 1),
                     [&](Index row) { return positions[static_cast<std::size_t>(row)]; });
   }
 

@@ -1,0 +1,10 @@
+// expect: heed: forward appends to the cache, so it must not be const.
+#include "heed/cache/kv_cache.hpp"
+#include "heed/layers/grouped_query_attention.hpp"
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+void use(const heed::GroupedQueryAttention<float>& layer, const Matrix& x, Matrix& out,
+         const heed::KvCache<heed::FullKv<>>& cache) {
+  layer.forward(x, cache, heed::CausalMask{}, out);
+}
