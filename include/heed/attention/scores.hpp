@@ -14,38 +14,42 @@
 
 #include "heed/attention/tile.hpp"
 #include "heed/simd/code_product.hpp"
+#include "heed/simd/with_constant.hpp"
 #include "heed/softmax/scaled_softmax.hpp"  // VectorRange
 
 namespace heed::detail {
 
-/// row[key] *= scales[key] in every row: how scaled elements come to their size.
+/// Column c of all rows times scales[c]: how scaled elements come to their size.
 template <class T>
-void scale_columns(RowsView<T> rows, const float* scales, VectorRange vectors) {
-  constexpr Index n = simd::lanes<T>;
-  for (Index v = vectors.begin; v < vectors.end; ++v) {
-    const auto scale = simd::load_as<T>(scales + v * n);
+void scale_columns(RowsView<T> rows, const float* scales) {
+  for (Index c = 0; c < rows.cols; c += simd::lanes<T>) {
+    const auto scale = simd::load_as<T>(scales + c);
     for (Index r = 0; r < rows.rows; ++r)
-      simd::store(rows.row(r) + v * n, simd::mul(simd::load(rows.row(r) + v * n), scale));
+      simd::store(rows.row(r) + c, simd::mul(simd::load(rows.row(r) + c), scale));
   }
 }
 
-/// row[key] += what, in one row.
+/// rows[r, c] += what[r, 0].
 template <class T>
-void add_to_all(T* row, VectorRange vectors, T what) {
-  constexpr Index n = simd::lanes<T>;
-  for (Index v = vectors.begin; v < vectors.end; ++v)
-    simd::store(row + v * n, simd::add(simd::load(row + v * n), simd::broadcast(what)));
+void add_to_rows(RowsView<T> rows, RowsView<const T> what) {
+  for (Index r = 0; r < rows.rows; ++r) {
+    const auto added = simd::broadcast(what(r, 0));
+    for (Index c = 0; c < rows.cols; c += simd::lanes<T>)
+      simd::store(rows.row(r) + c, simd::add(simd::load(rows.row(r) + c), added));
+  }
 }
 
-/// Works the scales of a page's channels into `Rows` rows of queries: to [Rows, head_dim], and what
-/// the offsets add to the scores to offset [Rows, page_size], whose first column it takes.
-template <int Rows, class T, class Element>
-void scale_queries(RowsView<const T> query, const PageView<Element>& page, RowsView<T> to,
-                   RowsView<T> offset) {
+/// Works the scales of a page's channels into `Rows` rows of queries from `first` on: fills
+/// scratch.scaled_query, and the first column of scratch.more_scores with what the offsets add.
+template <int Rows, class T, class Source, class Element>
+void scale_query_rows(const TileScratch<T, Source>& scratch, Index first, Index head_dim,
+                      const PageView<Element>& page) {
   constexpr Index n = simd::lanes<T>;
+  const RowsView<const T> query = scratch.query_rows({first, first + Rows});
+  const RowsView<T> to = scratch.scaled_query_rows({first, first + Rows});
   simd::Packet<T> sum[Rows];
   for (auto& s : sum) s = simd::broadcast(T{0});
-  const Index whole = query.cols / n * n;
+  const Index whole = head_dim / n * n;
   for (Index c = 0; c < whole; c += n) {
     const auto scales = simd::load_as<T>(page.channel_scales + c);
     const auto offsets = simd::load_as<T>(page.channel_offsets + c);
@@ -58,12 +62,23 @@ void scale_queries(RowsView<const T> query, const PageView<Element>& page, RowsV
   }
   for (int r = 0; r < Rows; ++r) {
     T rest = simd::sum_lanes(sum[r]);
-    for (Index c = whole; c < query.cols; ++c) {
+    for (Index c = whole; c < head_dim; ++c) {
       rest += query(r, c) * static_cast<T>(page.channel_offsets[c]);
       to(r, c) = query(r, c) * static_cast<T>(page.channel_scales[c]);
     }
-    offset(r, 0) = rest;
+    scratch.more_scores[(first + r) * page_size] = rest;
   }
+}
+/// The same for any number of rows. Inlined, like its caller: a page of a single row is short work.
+template <class T, class Source, class Element>
+[[gnu::always_inline]] inline void scale_queries(const TileScratch<T, Source>& scratch,
+                                                 RowRange rows, Index head_dim,
+                                                 const PageView<Element>& page) {
+  constexpr int most = simd::max_tile_rows;
+  for (Index r = rows.begin; r < rows.end; r += most)
+    simd::with_constant<most>(
+        static_cast<int>(std::min<Index>(most, rows.end - r)),
+        [&](auto some) { scale_query_rows<decltype(some)::value>(scratch, r, head_dim, page); });
 }
 
 /// scores = query . keys, by the product that fits the layout of the keys and what factors are.
@@ -87,67 +102,78 @@ void multiply_keys(const TileScratch<T, Source>& scratch,
   }
 }
 
+/// Those of transposed keys. \param scores  [rows, tokens in `vectors`], overwritten
+template <class Problem, class T, class Source, class Element>
+[[gnu::always_inline]] inline void multiply_transposed(const Problem& problem, RowRange rows,
+                                                       const CurrentPage<Element>& page,
+                                                       VectorRange vectors,
+                                                       const TileScratch<T, Source>& scratch,
+                                                       RowsView<T> scores) {
+  using Factor = typename TileScratch<T, Source>::Factor;
+  const Index head_dim = problem.source->head_dim();
+  const RowsView<const Factor> query =
+      scratch.query_rows(rows).middle_cols(0, round_up(head_dim, simd::DepthStep<T, Factor>::rows));
+  const RowsView<const Element> keys(page.view.keys + vectors.begin * simd::lanes<T>, head_dim,
+                                     scores.cols, page.view.key_stride);
+  if constexpr (has_scales<Element> && !IsNative<Source>) {
+    if (page.view.channel_scales != nullptr) {
+      scale_queries(scratch, rows, head_dim, page.view);
+      simd::product<T, Element, T>(scratch.scaled_query_rows(rows).middle_cols(0, head_dim), keys,
+                                   scores, page.after_keys);
+      return add_to_rows<T>(scores, scratch.more_score_rows(rows));
+    }
+  }
+  multiply_keys(scratch, query, rows.begin, keys, scores, page.after_keys);
+}
+
+/// Those of row-major keys, without the rotated part if that is apart.
+template <class Problem, class T, class Source, class Element>
+void multiply_row_major(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
+                        VectorRange vectors, const TileScratch<T, Source>& scratch,
+                        RowsView<T> scores) {
+  const auto all = scratch.query_rows(rows);
+  const Index depth =
+      has_rope_apart<Source> ? simd::padded(problem.source->head_dim_v()) : all.cols;
+  const Index stride = page.view.key_stride;
+  const RowsView<const Element> keys(page.view.keys + vectors.begin * simd::lanes<T> * stride,
+                                     scores.cols, depth, stride);
+  multiply_keys(scratch, all.middle_cols(0, depth), rows.begin, keys, scores, page.after_keys);
+}
+
+/// scores += those of the rotated part of latents that have it apart.
+template <class T, class Source, class Element>
+void add_rope_scores(RowRange rows, const PageView<Element>& page, VectorRange vectors,
+                     const TileScratch<T, Source>& scratch, RowsView<T> scores) {
+  constexpr Index n = simd::lanes<T>;
+  if (page.rope_stride == 0) return;
+  using RopeFactor = typename TileScratch<T, Source>::RopeFactor;
+  const Index first = vectors.begin * n;
+  const RowsView<T> more = scratch.more_score_rows(rows).middle_cols(first, scores.cols);
+  simd::dot_product<T, bf16, RopeFactor>(
+      scratch.rope_query_rows(rows),
+      {page.rope_keys + first * page.rope_stride, scores.cols, page.rope_stride, page.rope_stride},
+      more);
+  for (Index r = 0; r < scores.rows; ++r)
+    for (Index c = 0; c < scores.cols; c += n)
+      simd::store(scores.row(r) + c,
+                  simd::add(simd::load(scores.row(r) + c), simd::load(more.row(r) + c)));
+}
+
 /// Query . key, for some rows of a tile and the tokens in `vectors`. Fills scratch.scores.
 template <class Problem, class T, class Source, class Element>
 void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
                     VectorRange vectors, const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
-  using Factor = typename TileScratch<T, Source>::Factor;
-  const PageView<Element>& view = page.view;
-  const Index first = vectors.begin * n, width = (vectors.end - vectors.begin) * n;
-  const RowsView<const Factor> query(scratch.query + rows.begin * scratch.query_stride,
-                                     rows.end - rows.begin, scratch.query_stride);
-  const RowsView<T> all_scores(scratch.scores + rows.begin * page_size, query.rows, page_size);
-  const RowsView<T> scores = all_scores.middle_cols(first, width);
-  if constexpr (Source::key_layout == KeyLayout::transposed) {
-    const Index head_dim = problem.source->head_dim();
-    constexpr Index step = simd::DepthStep<T, Factor>::rows;
-    const RowsView<const Factor> head = query.middle_cols(0, round_up(head_dim, step));
-    const RowsView<const Element> keys(view.keys + first, head_dim, width, view.key_stride);
-    if constexpr (has_scales<Element> && !IsNative<Source>) {
-      if (view.channel_scales != nullptr) {
-        const RowsView<T> scaled(scratch.scaled_query + rows.begin * scratch.query_stride,
-                                 head.rows, head.cols, scratch.query_stride);
-        const RowsView<T> offset(scratch.more_scores + rows.begin * page_size, head.rows,
-                                 page_size);
-        for (Index r = 0; r < head.rows; r += simd::max_tile_rows) {
-          const Index some = std::min<Index>(simd::max_tile_rows, head.rows - r);
-          simd::with_constant<simd::max_tile_rows>(static_cast<int>(some), [&](auto fixed) {
-            scale_queries<decltype(fixed)::value>(head.middle_rows(r, some), view,
-                                                  scaled.middle_rows(r, some),
-                                                  offset.middle_rows(r, some));
-          });
-        }
-        simd::product<T, Element, T>(scaled, keys, scores, page.after_keys);
-        for (Index r = 0; r < head.rows; ++r) add_to_all(all_scores.row(r), vectors, offset(r, 0));
-        return;
-      }
-    }
-    multiply_keys(scratch, head, rows.begin, keys, scores, page.after_keys);
-  } else {
-    const Index depth =
-        has_rope_apart<Source> ? simd::padded(problem.source->head_dim_v()) : query.cols;
-    multiply_keys(
-        scratch, query.middle_cols(0, depth), rows.begin,
-        RowsView<const Element>(view.keys + first * view.key_stride, width, depth, view.key_stride),
-        scores, page.after_keys);
-  }
-  if constexpr (has_scales<Element>) scale_columns(all_scores, view.key_scales, vectors);
-  if constexpr (has_rope_apart<Source>) {
-    if (view.rope_stride == 0) return;
-    using RopeFactor = typename TileScratch<T, Source>::RopeFactor;
-    const RowsView<T> rope_scores(scratch.more_scores + rows.begin * page_size, query.rows,
-                                  page_size);
-    simd::dot_product<T, bf16, RopeFactor>(
-        {scratch.rope_query + rows.begin * scratch.rope_stride, query.rows, scratch.rope_stride,
-         scratch.rope_stride},
-        {view.rope_keys + first * view.rope_stride, width, view.rope_stride, view.rope_stride},
-        rope_scores.middle_cols(first, width));
-    for (Index r = 0; r < query.rows; ++r)
-      for (Index v = vectors.begin; v < vectors.end; ++v)
-        simd::store(all_scores.row(r) + v * n, simd::add(simd::load(all_scores.row(r) + v * n),
-                                                         simd::load(rope_scores.row(r) + v * n)));
-  }
+  const RowsView<T> scores =
+      scratch.score_rows(rows).middle_cols(vectors.begin * n, (vectors.end - vectors.begin) * n);
+  if constexpr (Source::key_layout == KeyLayout::transposed)
+    multiply_transposed(problem, rows, page, vectors, scratch, scores);
+  else
+    multiply_row_major(problem, rows, page, vectors, scratch, scores);
+  if constexpr (has_scales<Element>)
+    if (page.view.key_scales != nullptr)
+      scale_columns(scores, page.view.key_scales + vectors.begin * n);
+  if constexpr (has_rope_apart<Source>) add_rope_scores(rows, page.view, vectors, scratch, scores);
 }
 
 }  // namespace heed::detail

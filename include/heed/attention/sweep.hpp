@@ -154,12 +154,10 @@ void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
   // Whole steps up to the last key that anyone sees.
   constexpr Index step = simd::DepthStep<T, Factor>::rows;
   const Index keys = round_up(seen.last(), step);
-  const Index width = round_up(head_dim_v, n), count = rows.end - rows.begin;
-  const Partial<T>& partial = scratch.partial;
-  const RowsView<const Factor> probs(scratch.probs + rows.begin * page_size, count, keys,
-                                     page_size);
+  const Index width = round_up(head_dim_v, n);
+  const RowsView<const Factor> probs = scratch.prob_rows(rows).middle_cols(0, keys);
   const StripsView<const Element> values = page.view.value_rows(seen.last(), width);
-  const RowsView<T> sum(partial.sum + rows.begin * partial.stride, count, width, partial.stride);
+  const RowsView<T> sum = scratch.sum_rows(rows).middle_cols(0, width);
   const T* const carry = scratch.carry + rows.begin;
   if constexpr (TileScratch<T, Source>::is_coded)
     simd::product_carry(probs, scratch.prob_units + rows.begin, values, sum, carry, seen.first(),

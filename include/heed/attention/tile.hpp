@@ -81,7 +81,7 @@ struct TileScratch {
   simd::CodeRow* query_units;  // [rows], if is_coded
   simd::CodeRow* prob_units;   // likewise
   T* scaled_query;             // [rows, query_stride], if is_scaled
-  T* more_scores;              // [rows, page_size], likewise
+  T* more_scores;              // [rows, page_size], likewise: of rope, or what offsets add
   T* scores;                   // [rows, page_size]
   Factor* probs;           // [rows, page_size]: in place of the scores, unless they are of another
                            // type
@@ -98,6 +98,29 @@ struct TileScratch {
   }
   TileScratch(std::byte* memory, Index rows, Index head_dim, Index head_dim_v, Index page_scratch) {
     carve(memory, rows, head_dim, head_dim_v, page_scratch);
+  }
+
+  // Some rows of these, as views.
+  RowsView<const Factor> query_rows(RowRange rows) const {
+    return {query + rows.begin * query_stride, rows.end - rows.begin, query_stride};
+  }
+  RowsView<const RopeFactor> rope_query_rows(RowRange rows) const {
+    return {rope_query + rows.begin * rope_stride, rows.end - rows.begin, rope_stride};
+  }
+  RowsView<T> scaled_query_rows(RowRange rows) const {
+    return {scaled_query + rows.begin * query_stride, rows.end - rows.begin, query_stride};
+  }
+  RowsView<T> more_score_rows(RowRange rows) const {
+    return {more_scores + rows.begin * page_size, rows.end - rows.begin, page_size};
+  }
+  RowsView<T> score_rows(RowRange rows) const {
+    return {scores + rows.begin * page_size, rows.end - rows.begin, page_size};
+  }
+  RowsView<const Factor> prob_rows(RowRange rows) const {
+    return {probs + rows.begin * page_size, rows.end - rows.begin, page_size};
+  }
+  RowsView<T> sum_rows(RowRange rows) const {
+    return {partial.sum + rows.begin * partial.stride, rows.end - rows.begin, partial.stride};
   }
 
   /// The same memory without that of the rows before `row`.

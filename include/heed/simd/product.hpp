@@ -2,21 +2,24 @@
 /// \file
 /// Products of a few rows with a page, in register tiles. Layer 1, detail.
 ///
-///     product      out [rows, cols]   = carry * out + left [rows, depth] . right [depth, cols]
-///                  scores with transposed keys, and probabilities times values
-///     dot_product  out [rows, tokens] = left [rows, depth] . right [tokens, depth]^T
-///                  scores with row-major latents, which serve as values too
+///     product        out [rows, cols]   = left [rows, depth] . right [depth, cols]
+///                    scores with transposed keys
+///     product_carry  out [rows, cols]   = carry * out + left [rows, depth] . right [depth, cols]
+///                    probabilities times values
+///     dot_product    out [rows, tokens] = left [rows, depth] . right [tokens, depth]^T
+///                    scores with row-major latents, which serve as values too (dot_product.hpp)
 ///
 /// Every element of a result is summed in one fixed order, whatever tile computes it: over the
-/// depth from first to last (`product`), or lane by lane and then over the lanes (`dot_product`).
-/// So the bits of a row do not depend on the rows that happen to be beside it.
+/// depth from first to last (`product_carry`), over blocks of it that are then added in their order
+/// (`product`), or lane by lane and then over the lanes (`dot_product`). So the bits of a row do
+/// not depend on the rows that happen to be beside it.
 #pragma once
 
 #include <algorithm>
-#include <utility>
 
 #include "heed/base/views.hpp"
 #include "heed/simd/factors.hpp"
+#include "heed/simd/with_constant.hpp"
 
 namespace heed::simd {
 
@@ -26,14 +29,6 @@ namespace heed::simd {
 constexpr Index depth_block(Index depth) {
   const Index blocks = std::max<Index>(ceil_div(depth, 64), 1);
   return std::max<Index>(ceil_div(depth, blocks), 1);
-}
-
-/// Calls f(std::integral_constant<int, value>) for a value in 1 .. Max known at run time.
-template <int Max, class F>
-void with_constant(int value, const F& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) {
-    (void)((value == I + 1 && (f(std::integral_constant<int, I + 1>{}), true)) || ...);
-  }(std::make_integer_sequence<int, Max>{});
 }
 
 namespace detail {
@@ -48,7 +43,7 @@ struct FromZero {
 /// What a tile does at its end with the result that is there: overwrites it or, from the second
 /// block of depth on, adds to it. Decided at run time, outside of the sums: so there are half as
 /// many tiles to compile.
-struct Blocks : FromZero {
+struct StoreOrAdd : FromZero {
   template <class T, int Vectors>
   static void finish(T* out, const Packet<T> (&sum)[Vectors], Index, Index depth_before) {
     const auto each = [&](const auto& result) {
@@ -179,8 +174,9 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
   }
 }
 
-/// Whole tiles of rows first; what they leave shares with the last of them if there are registers
-/// for wide tiles, as a tile of one or two rows is read for too few sums.
+/// Whole tiles of rows first. Where there are registers for wide tiles, the last of them and the
+/// rows that are left are cut in two halves: a tile of one or two rows reads the page for too few
+/// sums.
 template <class T, class Element, class Factor, class End>
 void compute(const Product<T, Element, Factor, End>& of) {
   constexpr int most = DepthStep<T, Factor>::most_rows;
@@ -211,8 +207,8 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
              const Element* ahead) {
   constexpr Index step = DepthStep<T, Factor>::rows;
   const Index block = round_up(depth_block(left.cols), step);
-  detail::compute(
-      detail::Product<T, Element, Factor, detail::Blocks>{left, right, 0, ahead, out, block, {}});
+  detail::compute(detail::Product<T, Element, Factor, detail::StoreOrAdd>{
+      left, right, 0, ahead, out, block, {}});
 }
 
 /// out = carry * out + left . right, otherwise as `product`.

@@ -3,7 +3,9 @@
 /// THE scaled-softmax core: one row's scores of one page become probabilities. Layer 3, detail.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -68,6 +70,7 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
   };
   Index v = vectors.begin;
   for (; v + 4 <= vectors.end; v += 4) step(v, std::integral_constant<int, 4>{});
+  // By simd::with_constant, prefill was half a percent slower.
   if (const Index rest = vectors.end - v; rest == 3)
     step(v, std::integral_constant<int, 3>{});
   else if (rest == 2)
