@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <random>
 #include <span>
 #include <string>
@@ -15,6 +14,8 @@
 #include "heed/cache/kv_cache.hpp"
 #include "heed/instances/extern_narrow.hpp"
 #include "shared/attend_exactly.hpp"
+#include "shared/matrix.hpp"
+#include "shared/read_keys.hpp"
 
 namespace heed::bench::batch {
 
@@ -133,10 +134,7 @@ class FilledCase {
                 attend_exactly(part(queries_, first_row + q_row, head, case_.head_dim),
                                key.topRows(seen), value.topRows(seen), scale());
             const auto found = part(outs_[0], first_row + q_row, head, case_.head_dim_v);
-            const double error =
-                (found - expected).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>();
-            if (std::isnan(error)) return error;
-            largest = std::max(largest, error / expected.cwiseAbs().maxCoeff());
+            largest = larger_or_nan(largest, relative_error(found, expected));
           }
         }
       first_row += seqlen_q;
@@ -145,20 +143,17 @@ class FilledCase {
   }
 
  private:
-  using Rows = heed::detail::EigenRows<float>;
   struct Held {
     Eigen::MatrixXd key, value;
   };
   static Held held(const Cache& cache, Index kv_head) {
-    Rows key(cache.seqlen(), cache.head_dim()), value(cache.seqlen(), cache.head_dim_v());
-    if constexpr (Entry::key_layout == KeyLayout::row_major) {
-      const Index rope_dim = cache.head_dim() - cache.head_dim_v();
-      cache.read_latent(key.leftCols(cache.head_dim_v()), key.rightCols(rope_dim));
+    MatrixOf<float> key(cache.seqlen(), cache.head_dim()),
+        value(cache.seqlen(), cache.head_dim_v());
+    read_keys(cache, kv_head, key);
+    if constexpr (is_latent<Entry>)
       value = key.leftCols(cache.head_dim_v());
-    } else {
-      cache.read_key(kv_head, key);
+    else
       cache.read_value(kv_head, value);
-    }
     return {key.cast<double>(), value.cast<double>()};
   }
   /// A head of a row of [rows, num_heads * width].

@@ -17,6 +17,7 @@
 #include "kv_memory/heap_bytes.hpp"
 #include "kv_memory/placed_cache.hpp"
 #include "kv_memory/reference.hpp"
+#include "shared/read_keys.hpp"
 
 namespace heed::bench {
 namespace detail {
@@ -75,15 +76,10 @@ class StoredRows {
     const Index width = stream == Stream::key ? cache.head_dim() : cache.head_dim_v();
     std::vector<T> memory(static_cast<std::size_t>(cache.seqlen() * width));
     const RowsView<T> rows(memory.data(), cache.seqlen(), width);
-    if constexpr (Cache::key_layout == KeyLayout::row_major) {
-      if (stream == Stream::value) return {};
-      cache.read_latent(rows.middle_cols(0, cache.head_dim_v()),
-                        rows.middle_cols(cache.head_dim_v(), width - cache.head_dim_v()));
-    } else if (stream == Stream::key) {
-      cache.read_key(kv_head, rows);
-    } else {
+    if (stream == Stream::key)
+      read_keys(cache, kv_head, rows);
+    else if constexpr (Cache::key_layout == KeyLayout::transposed)
       cache.read_value(kv_head, rows);
-    }
     return memory;
   }
 

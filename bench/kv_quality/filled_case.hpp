@@ -12,6 +12,7 @@
 #include "heed/instances/extern_narrow.hpp"
 #include "kv_quality/errors.hpp"
 #include "kv_quality/quality_case.hpp"
+#include "shared/read_keys.hpp"
 
 namespace heed::bench::quality {
 namespace detail {
@@ -20,8 +21,7 @@ template <class Entry, class Element>
 class FilledCase final : public QualityCase {
   using Cache = KvCache<Entry, Element>;
   using T = typename Cache::Scalar;
-  using MatrixT = heed::detail::EigenRows<T>;
-  static constexpr bool is_latent = std::is_same_v<Entry, LatentKv<>>;
+  using MatrixT = MatrixOf<T>;
 
  public:
   FilledCase(const Inputs& inputs, const Entry& entry, const AnyExecutor& executor)
@@ -29,7 +29,7 @@ class FilledCase final : public QualityCase {
         query_(inputs.query.cast<T>()), out_(query_.rows(), sizes_.num_heads * sizes_.head_dim_v),
         cache_(inputs.seqlen(), entry) {
     const MatrixT key = inputs.key.cast<T>(), value = inputs.value.cast<T>();
-    if constexpr (is_latent)
+    if constexpr (is_latent<Entry>)
       cache_.append(RowsView<const T>(key).middle_cols(0, entry.latent_dim),
                     RowsView<const T>(key).middle_cols(entry.latent_dim, entry.rope_dim));
     else
@@ -41,14 +41,11 @@ class FilledCase final : public QualityCase {
 
   MatrixD read_key(Index kv_head) const override {
     MatrixT key(cache_.seqlen(), sizes_.head_dim);
-    if constexpr (is_latent)
-      read_latent(key);
-    else
-      cache_.read_key(kv_head, key);
+    read_keys(cache_, kv_head, key);
     return key.template cast<double>();
   }
   MatrixD read_value(Index kv_head) const override {
-    if constexpr (is_latent) {
+    if constexpr (is_latent<Entry>) {
       return read_key(kv_head).leftCols(sizes_.head_dim_v);
     } else {
       MatrixT value(cache_.seqlen(), sizes_.head_dim_v);
@@ -74,11 +71,6 @@ class FilledCase final : public QualityCase {
   }
 
  private:
-  void read_latent(MatrixT& row) const {
-    const RowsView<T> view(row);
-    cache_.read_latent(view.middle_cols(0, sizes_.head_dim_v),
-                       view.middle_cols(sizes_.head_dim_v, view.cols - sizes_.head_dim_v));
-  }
   void attend_rows(RowsView<const T> query, RowsView<T> out) {
     attend(split_heads(query, sizes_.num_heads), cache_, CausalMask{}, softmax_scale_,
            split_heads(out, sizes_.num_heads), {.executor = executor_, .workspace = &workspace_});

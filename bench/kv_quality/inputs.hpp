@@ -9,11 +9,12 @@
 #include "heed/base/shape.hpp"
 #include "heed/base/views.hpp"
 #include "kv_memory/model_config.hpp"
+#include "shared/matrix.hpp"
 
 namespace heed::bench::quality {
 
-using Matrix = heed::detail::EigenRows<float>;
-using MatrixD = heed::detail::EigenRows<double>;
+using Matrix = MatrixOf<float>;
+using MatrixD = MatrixOf<double>;
 
 /// Sizes as attention sees them. A latent is one key/value head whose values are the first columns
 /// of its keys.

@@ -81,7 +81,7 @@ inline QualityTable measure_quality(const Inputs& inputs, std::span<const Qualit
     const MatrixD key = inputs.key_of(kv_head), value = inputs.value_of(kv_head);
     const Index first = kv_head * sizes.group_size();
     for (Index i = 0; i < sizes.group_size(); ++i) {
-      exact.push_back(attend_exactly(inputs.query_of(first + i), key, value, inputs.softmax_scale));
+      exact.push_back(attend_head(inputs.query_of(first + i), key, value, inputs.softmax_scale));
       for (Index q_row = 0; q_row < inputs.num_queries(); ++q_row)
         table.entropy_bits += entropy_bits(exact.back(), q_row);
     }
@@ -92,7 +92,7 @@ inline QualityTable measure_quality(const Inputs& inputs, std::span<const Qualit
         const Index head = first + i;
         const MatrixD query = inputs.query_of(head);
         const HeadAttention stored =
-            attend_exactly(query, stored_key, stored_value, inputs.softmax_scale);
+            attend_head(query, stored_key, stored_value, inputs.softmax_scale);
         const MatrixD out = outs[c].middleCols(head * sizes.head_dim_v, sizes.head_dim_v);
         const HeadAttention& head_exact = exact[static_cast<std::size_t>(i)];
         sums[c].add(head_exact, stored, out);

@@ -34,8 +34,8 @@ inline void set_probs(HeadAttention& head) {
 
 /// \param query  [num_queries, head_dim] \param key  [seqlen, head_dim]
 /// \param value  [seqlen, head_dim_v]
-inline HeadAttention attend_exactly(const MatrixD& query, const MatrixD& key, const MatrixD& value,
-                                    double softmax_scale) {
+inline HeadAttention attend_head(const MatrixD& query, const MatrixD& key, const MatrixD& value,
+                                 double softmax_scale) {
   HeadAttention head;
   head.scores.noalias() = softmax_scale * query * key.transpose();
   set_probs(head);

@@ -5,6 +5,7 @@
 #include "heed/cache/kv_cache.hpp"
 #include "heed/instances/extern_narrow.hpp"
 #include "shared/executor.hpp"
+#include "shared/read_keys.hpp"
 #include "speed/contender.hpp"
 #include "speed/figures.hpp"
 
@@ -62,16 +63,11 @@ class Heed final : public Contender {
       const auto rows = [&](Matrix& of, Index head, Index width) {
         return RowsView<float>(of.block(s.kv_begin, head * width, s.seqlen_kv, width));
       };
-      if constexpr (Cache::key_layout == KeyLayout::row_major)
-        caches_[i].read_latent(
-            rows(held->key, 0, case_.head_dim).middle_cols(0, case_.head_dim_v),
-            rows(held->key, 0, case_.head_dim)
-                .middle_cols(case_.head_dim_v, case_.head_dim - case_.head_dim_v));
-      else
-        for (Index head = 0; head < case_.num_kv_heads; ++head) {
-          caches_[i].read_key(head, rows(held->key, head, case_.head_dim));
+      for (Index head = 0; head < case_.num_kv_heads; ++head) {
+        read_keys(caches_[i], head, rows(held->key, head, case_.head_dim));
+        if constexpr (Cache::key_layout == KeyLayout::transposed)
           caches_[i].read_value(head, rows(held->value, head, case_.head_dim_v));
-        }
+      }
     }
     if (case_.kv == Kv::latent) held->value = held->key.leftCols(case_.head_dim_v);
     return held;

@@ -70,7 +70,7 @@ Inputs::Inputs(const SpeedCase& c)
 
 double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out) {
   if (out.rows() != c.rows_q() || out.cols() != c.num_heads * c.head_dim_v || out.hasNaN())
-    return std::numeric_limits<double>::infinity();
+    return std::numeric_limits<double>::quiet_NaN();
   double largest = 0;
   for (const SequenceRows& sequence : c.sequences)
     for (const Index head : {Index{0}, c.num_heads / 3, c.num_heads - 1})
@@ -80,8 +80,7 @@ double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out
                                              .segment(head * c.head_dim_v, c.head_dim_v)
                                              .cast<double>();
         const auto expected = reference_row(c, inputs, sequence, head, q_row);
-        const double error = (found - expected).cwiseAbs().maxCoeff();
-        largest = std::max(largest, error / expected.cwiseAbs().maxCoeff());
+        largest = larger_or_nan(largest, relative_error(found, expected));
       }
   return largest;
 }

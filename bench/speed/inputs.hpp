@@ -4,11 +4,12 @@
 #pragma once
 
 #include "heed/base/views.hpp"
+#include "shared/matrix.hpp"
 #include "speed/case.hpp"
 
 namespace heed::bench {
 
-using Matrix = heed::detail::EigenRows<float>;
+using Matrix = MatrixOf<float>;
 
 /// rows x cols elements of mean 0 and variance 1, the same ones for the same seed.
 Matrix random_matrix(Index rows, Index cols, unsigned seed);

@@ -11,7 +11,7 @@
 
 namespace heed::bench {
 
-using DoubleMatrix = heed::detail::EigenRows<double>;
+using DoubleMatrix = MatrixOf<double>;
 
 /// x W^T
 inline DoubleMatrix project_exactly(const Matrix& x, const Matrix& weight) {
@@ -41,9 +41,7 @@ double largest_row_error(const Matrix& out, const ExpectedRow& expected_row) {
   double largest = 0;
   for (const Index row : {Index{0}, out.rows() / 2, out.rows() - 1}) {
     const DoubleMatrix difference = out.row(row).cast<double>() - expected_row(row);
-    const double error = difference.cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
-    if (!(error <= largest)) largest = error;
-    if (std::isnan(error)) break;
+    largest = larger_or_nan(largest, difference.cwiseAbs().maxCoeff<Eigen::PropagateNaN>());
   }
   return largest;
 }

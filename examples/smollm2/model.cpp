@@ -199,9 +199,9 @@ Model::Model(const std::filesystem::path& path, WeightsKept kept)
   const char* const head = file_.find_tensor("output.weight") != nullptr ? "output" : "token_embd";
   head_ = weights_.linear(head);
   head_.check("Model", head, shape_.vocabulary_size, shape_.model_dim);
-  heed::detail::require_shape("Model", "token_embd.weight [vocabulary_size, model_dim]",
-                              {shape_.vocabulary_size, file_.tensor("token_embd.weight").cols},
-                              {shape_.vocabulary_size, shape_.model_dim});
+  if (const Index cols = file_.tensor("token_embd.weight").cols; cols != shape_.model_dim)
+    throw FormatError("token_embd.weight has " + std::to_string(cols) +
+                      " columns, expected model_dim, " + std::to_string(shape_.model_dim));
 }
 
 Matrix Model::embed(std::span<const Token> tokens) const {

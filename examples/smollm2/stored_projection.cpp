@@ -8,7 +8,7 @@ namespace smollm2 {
 namespace {
 
 using heed::Index;
-using Matrix = heed::detail::EigenRows<float>;
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// Rows begin .. begin + count. \param out  [count, cols], overwritten
 void widen_rows(const StoredMatrix& matrix, Index begin, Index count, std::vector<float>& out) {
@@ -34,7 +34,7 @@ void apply_to_row(const StoredMatrix& weight, std::span<const float> x, heed::Ro
   const Eigen::Map<const Matrix> parts(x.data(), std::ssize(sums), 32);
   Eigen::Map<Eigen::VectorXf>(sums.data(), std::ssize(sums)) = parts.rowwise().sum();
   const Index bytes = row_bytes(weight.type, weight.cols);
-  executor.parallel_for(ceil_div(weight.rows, task_outputs), [&](Index task) {
+  executor.parallel_for(heed::ceil_div(weight.rows, task_outputs), [&](Index task) {
     const Index begin = task * task_outputs, end = std::min(weight.rows, begin + task_outputs);
     for (Index row = begin; row < end; ++row)
       y(0, row) = dot_row(weight.type, weight.data + row * bytes, x, sums);
@@ -48,7 +48,7 @@ void StoredProjection::apply(heed::RowsView<const float> x, heed::RowsView<float
   if (x.rows == 1 && has_dot_row(weight_.type))
     return apply_to_row(weight_, {x.data, static_cast<std::size_t>(x.cols)}, y, executor);
   const Index most = x.rows == 1 ? task_outputs : prompt_task_outputs;
-  executor.parallel_for(ceil_div(out(), most), [&](Index task) {
+  executor.parallel_for(heed::ceil_div(out(), most), [&](Index task) {
     thread_local std::vector<float> widened;
     const Index begin = task * most, count = std::min(most, out() - begin);
     widen_rows(weight_, begin, count, widened);

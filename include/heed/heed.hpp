@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// heed, attention kernels for the CPU: all but cache/kv_file.hpp, base/thread_pool.hpp and
-/// instances/, which are for who needs them. Public.
+/// heed, attention kernels for the CPU: every public header but cache/kv_file.hpp,
+/// base/thread_pool.hpp and instances/, which you include when you need them. Public.
 ///
 ///     base/       sizes, shapes, views, errors, executors, scratch
 ///     simd/       the seam to the vector unit

@@ -131,7 +131,7 @@ TEST(Quality, NoticesAWrongKernel) {
   Normal normal(1);
   const MatrixD query = normal.matrix(2, 16), key = normal.matrix(50, 16),
                 value = normal.matrix(50, 8);
-  const HeadAttention exact = attend_exactly(query, key, value, 0.25);
+  const HeadAttention exact = attend_head(query, key, value, 0.25);
   const auto error_of = [&](const MatrixD& out) {
     return kernel_error<float>(query, key, value, exact, out, 0.25, 0);
   };

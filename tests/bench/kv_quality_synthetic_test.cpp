@@ -84,8 +84,8 @@ TEST(SyntheticQueries, HaveTheEntropyAskedFor) {
       const Sizes sizes = inputs.sizes();
       for (Index head = 0; head < sizes.num_heads; ++head) {
         const Index kv_head = head / sizes.group_size();
-        const auto exact = attend_exactly(inputs.query_of(head), inputs.key_of(kv_head),
-                                          inputs.value_of(kv_head), inputs.softmax_scale);
+        const auto exact = attend_head(inputs.query_of(head), inputs.key_of(kv_head),
+                                       inputs.value_of(kv_head), inputs.softmax_scale);
         for (Index q_row = 0; q_row < inputs.num_queries(); ++q_row)
           EXPECT_NEAR(entropy_bits(exact, q_row), bits, 1e-3);
       }

@@ -12,7 +12,7 @@
 namespace heed {
 namespace {
 
-using Matrix = detail::EigenRows<float>;
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 TEST(SharedCache, IsRefusedByGroupedQueryAttention) {
   const Matrix weight = Matrix::Constant(8, 8, 0.1F);

@@ -82,13 +82,13 @@ PageVisibility find_visible(const JoinedRows<T, Source, Mask>& rows, const Tile&
   for (const auto& segment : rows.segments()) {
     const PageVisibility own =
         find_visible(*segment.problem, segment.tile(tile.kv_head), keys, page_begin, visible);
-    all.any |= own.any, all.all &= own.all;
+    all.by_any |= own.by_any, all.by_all &= own.by_all;
     visible += segment.count;
   }
   return all;
 }
 
-/// The attention of a tile's segments over some keys of a split goes on: adds to scratch.partial,
+/// Continues the attention of a tile's segments over some keys of a split: adds to scratch.partial,
 /// whose first row is the first segment's.
 template <class T, class Source, class Mask, class Score>
 void sweep_segments(std::span<const Segment<T, Source, Mask>> segments, const Score& score,

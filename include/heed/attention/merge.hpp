@@ -3,7 +3,6 @@
 /// Two attentions over disjoint keys become the attention over all of them. Layer 5, public.
 #pragma once
 
-#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -46,11 +45,8 @@ void merge(const OutA& out_a, const LseA& lse_a, const OutB& out_b, const LseB& 
 
   for (Index head = 0; head < a.num_heads; ++head)
     for (Index q_row = 0; q_row < a.rows; ++q_row) {
-      // A finished part is a state whose sum is 1 at its log-sum-exp.
-      SoftmaxState<T> state{
-          a_lse(head, q_row),
-          a_lse(head, q_row) == -std::numeric_limits<T>::infinity() ? T{0} : T{1}};
-      const auto factors = state.merge({b_lse(head, q_row), T{1}});
+      auto state = SoftmaxState<T>::of(a_lse(head, q_row));
+      const auto factors = state.merge(SoftmaxState<T>::of(b_lse(head, q_row)));
       for (Index c = 0; c < a.cols; ++c) {
         const T sum = factors.self * a(head, q_row, c) + factors.other * b(head, q_row, c);
         to(head, q_row, c) = state.empty() ? T{0} : sum / state.row_sum;

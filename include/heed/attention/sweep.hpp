@@ -14,13 +14,14 @@ namespace heed::detail {
 
 /// What the rows of a tile see of a page.
 struct PageVisibility {
-  std::uint64_t any = 0;            ///< keys that some row sees
-  std::uint64_t all = all_visible;  ///< keys that every row sees
+  std::uint64_t by_any = 0;            ///< keys that some row sees
+  std::uint64_t by_all = all_visible;  ///< keys that every row sees
 
-  Index first() const { return std::countr_zero(any); }
-  Index last() const { return page_size - std::countl_zero(any); }
+  bool nothing() const { return by_any == 0; }
+  Index first() const { return std::countr_zero(by_any); }
+  Index last() const { return page_size - std::countl_zero(by_any); }
   /// Some row does not see some key between the first and the last.
-  bool edge() const { return all != range_bits({first(), last()}, 0); }
+  bool edge() const { return by_all != range_bits({first(), last()}, 0); }
 };
 
 /// The keys of a split that the rows of a tile may see.
@@ -48,8 +49,8 @@ TileKeys tile_keys(const Problem<T, Source, Mask>& problem, const Tile& tile, Ke
 inline PageVisibility summarise(const std::uint64_t* visible, RowRange rows) {
   PageVisibility page;
   for (Index r = rows.begin; r < rows.end; ++r) {
-    page.any |= visible[r];
-    page.all &= visible[r];
+    page.by_any |= visible[r];
+    page.by_all &= visible[r];
   }
   return page;
 }
@@ -215,7 +216,7 @@ void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
   for (Index begin = 0; begin < tile.count; begin += edge_rows) {
     const RowRange rows{begin, std::min(begin + edge_rows, tile.count)};
     const PageVisibility part = summarise(scratch.visible, rows);
-    if (part.any != 0) attend_page(problem, score, tile, rows, page, part, scratch);
+    if (!part.nothing()) attend_page(problem, score, tile, rows, page, part, scratch);
   }
 }
 
@@ -227,8 +228,8 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
   if constexpr (HasPackedPages<Source>) {
     if (next) page.after_keys = page.after_values = source.packed_page(tile.kv_head, *next);
   } else if (tile.count > Index{sizeof(Element)}) {
-    // Fewer rows are done before memory is: what the processor fetches of a stream by itself then
-    // comes sooner than what it is asked for as well.
+    // With fewer rows the tile is done before what it fetched has come, and the processor's own
+    // prefetching of the stream is ahead if it is left alone (docs/decisions.md).
     const bool lies_somewhere = source.page_scratch() == 0;
     const PageView<Element> after =
         next && lies_somewhere ? source.page(tile.kv_head, *next, nullptr) : page.view;
@@ -240,7 +241,7 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
   }
 }
 
-/// The attention of a tile over some keys of a split goes on: adds to scratch.partial.
+/// Continues the attention of a tile over some keys of a split: adds to scratch.partial.
 /// \param problem  whose the tile's rows are: a Problem, or the JoinedRows of several
 template <class Problem, class T, class Source, class Score>
 void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, KeyRange range,
@@ -255,7 +256,7 @@ void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, Ke
        index = held_from(index + 1)) {
     const Index begin = index * page_size;
     const PageVisibility seen = find_visible(problem, tile, keys, begin, scratch.visible);
-    if (seen.any == 0) continue;
+    if (seen.nothing()) continue;
     if constexpr (HasOpenPage<Source>) {
       if (index == source.open_page_index()) {
         const PageView<T> open = source.open_page(tile.kv_head);

@@ -224,7 +224,8 @@ void finish(const Problem<T, Source, Mask>& problem, const Tile& tile, const Par
     SoftmaxState<T> denominator = state;
     T factor = 1;
     if (!problem.sinks.empty())
-      factor = denominator.merge({problem.sinks[static_cast<std::size_t>(head)], T{1}}).self;
+      factor = denominator.merge(SoftmaxState<T>::of(problem.sinks[static_cast<std::size_t>(head)]))
+                   .self;
     const T* const sum = total.sum + r * total.stride;
     T* const out = problem.out.row(head, q_row);
     const T weight = factor / denominator.row_sum;

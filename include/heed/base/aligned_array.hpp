@@ -27,7 +27,7 @@ constexpr std::size_t aligned_bytes(std::size_t bytes) { return round_up(bytes, 
 inline constexpr std::size_t huge_page_size = std::size_t{2} << 20;
 
 /// Asks the system to back the memory with huge pages: a decode step streams through far more
-/// memory than the processor's tables of 4 KiB pages cover, and was 8 to 12% slower with them
+/// memory than the processor's tables of 4 KiB pages cover, and takes 12% longer on such pages
 /// (docs/decisions.md). No more than a wish: where the system does not grant it, nothing changes.
 inline void prefer_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

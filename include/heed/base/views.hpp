@@ -106,11 +106,11 @@ struct RowsView {
   constexpr T& operator()(Index r, Index c) const noexcept { return data[r * stride + c]; }
 
   /// Rows begin .. begin + count, [count, cols].
-  constexpr RowsView middle_rows(Index begin, Index count) const noexcept {
+  [[nodiscard]] constexpr RowsView middle_rows(Index begin, Index count) const noexcept {
     return {detail::advanced(data, begin * stride), count, cols, stride};
   }
   /// Columns begin .. begin + count, [rows, count].
-  constexpr RowsView middle_cols(Index begin, Index count) const noexcept {
+  [[nodiscard]] constexpr RowsView middle_cols(Index begin, Index count) const noexcept {
     return {detail::advanced(data, begin), rows, count, stride};
   }
 };
@@ -180,7 +180,7 @@ struct HeadsView {
   HeadsView(M&& matrix)  // NOLINT(*-explicit-*)
       : HeadsView(RowsView<T>(std::forward<M>(matrix))) {}
 
-  constexpr RowsView<T> head(Index h) const noexcept {
+  [[nodiscard]] constexpr RowsView<T> head(Index h) const noexcept {
     return {detail::advanced(data, h * head_stride), rows, cols, row_stride};
   }
   constexpr T* row(Index h, Index r) const noexcept {
@@ -189,12 +189,12 @@ struct HeadsView {
   constexpr T& operator()(Index h, Index r, Index c) const noexcept { return row(h, r)[c]; }
 
   /// Heads begin .. begin + count.
-  constexpr HeadsView middle_heads(Index begin, Index count) const noexcept {
+  [[nodiscard]] constexpr HeadsView middle_heads(Index begin, Index count) const noexcept {
     return {
         detail::advanced(data, begin * head_stride), count, rows, cols, head_stride, row_stride};
   }
   /// Rows begin .. begin + count of every head.
-  constexpr HeadsView middle_rows(Index begin, Index count) const noexcept {
+  [[nodiscard]] constexpr HeadsView middle_rows(Index begin, Index count) const noexcept {
     return {detail::advanced(data, begin * row_stride),
             num_heads,
             count,
@@ -203,7 +203,7 @@ struct HeadsView {
             row_stride};
   }
   /// Columns begin .. begin + count of every head.
-  constexpr HeadsView middle_cols(Index begin, Index count) const noexcept {
+  [[nodiscard]] constexpr HeadsView middle_cols(Index begin, Index count) const noexcept {
     return {detail::advanced(data, begin), num_heads, rows, count, head_stride, row_stride};
   }
 };
@@ -214,7 +214,7 @@ RowsView(M&&) -> RowsView<detail::EigenElement<std::remove_reference_t<M>>>;
 /// [seqlen, num_heads * head_dim] seen as [num_heads, seqlen, head_dim], without a copy.
 /// \throws ShapeError if num_heads does not divide the columns.
 template <class T>
-HeadsView<T> split_heads(RowsView<T> rows, Index num_heads) {
+[[nodiscard]] HeadsView<T> split_heads(RowsView<T> rows, Index num_heads) {
   detail::require(num_heads > 0 && rows.cols % num_heads == 0, "split_heads", [&] {
     return "num_heads, " + std::to_string(num_heads) + ", must be positive and divide the " +
            std::to_string(rows.cols) + " columns";
@@ -226,7 +226,7 @@ HeadsView<T> split_heads(RowsView<T> rows, Index num_heads) {
 /// The same for a row-major Eigen matrix, map or block; of a temporary matrix, to be read only.
 template <class M>
   requires detail::EigenDense<M>
-auto split_heads(M&& matrix, Index num_heads) {
+[[nodiscard]] auto split_heads(M&& matrix, Index num_heads) {
   using Element = detail::EigenElement<std::remove_reference_t<M>>;
   constexpr bool is_lost = !std::is_lvalue_reference_v<M> && detail::EigenPlain<M>;
   using View = RowsView<std::conditional_t<is_lost, const Element, Element>>;
@@ -267,11 +267,6 @@ void require_heads(std::string_view where, std::string_view argument, const Head
   require_shape(where, argument, {found.num_heads, found.rows, found.cols},
                 {num_heads, rows, cols});
 }
-
-/// A row-major Eigen matrix of a view's elements.
-template <class T>
-using EigenRows =
-    Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 }  // namespace detail
 }  // namespace heed

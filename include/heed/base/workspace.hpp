@@ -53,7 +53,7 @@ class Workspace {
   Workspace& operator=(const Workspace&) noexcept { return *this; }
 
   /// A block of at least `bytes`, aligned to a cache line, with unspecified content.
-  Borrowed borrow(std::size_t bytes) {
+  [[nodiscard]] Borrowed borrow(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     // The smallest that is large enough, so that a large block stays for who needs it.
     auto best = free_.end();

@@ -26,7 +26,7 @@ struct CacheWindow {
   Index window_left = -1;     ///< required: tokens before the next one that stay
 
   /// Tokens that a cache must have room for if no append is longer than `longest_append`.
-  constexpr Index capacity(Index longest_append) const noexcept {
+  [[nodiscard]] constexpr Index capacity(Index longest_append) const noexcept {
     return (page_count(num_sink_tokens) + page_count(window_left + longest_append) + 2) * page_size;
   }
   void check(std::string_view where) const {

@@ -163,7 +163,7 @@ class FullPage {
   }
 
  private:
-  /// The codes are those of the element without its scales' axis.
+  /// The element whose codes these are: PerChannel<int8> stores those of int8.
   using Unchannelled = std::conditional_t<std::is_same_v<Stored, PerChannel<int8>>, int8, Stored>;
   using Kept = PageElement<Stored>;
 

@@ -76,7 +76,8 @@ constexpr void require_known(std::string_view name, Index size) {
 ///
 /// \throws ShapeError if one is not; as a constant it does not compile then.
 /// Source: Shazeer 2019, arXiv:1911.02150, section 3; Ainslie et al. 2023, arXiv:2305.13245.
-constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& element) {
+[[nodiscard]] constexpr Index kv_bytes_per_token(const GroupedShape& shape,
+                                                 const KvElement& element) {
   detail::require_known("num_kv_heads", shape.num_kv_heads);
   detail::require_known("head_dim", shape.head_dim);
   detail::require_known("head_dim_v", shape.head_dim_v);
@@ -89,7 +90,8 @@ constexpr Index kv_bytes_per_token(const GroupedShape& shape, const KvElement& e
 ///
 /// \throws ShapeError as above.
 /// Source: DeepSeek-V2 2024, arXiv:2405.04434, section 2.1.4 and table 1.
-constexpr Index kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
+[[nodiscard]] constexpr Index kv_bytes_per_token(const LatentShape& shape,
+                                                 const KvElement& element) {
   detail::require_known("latent_dim", shape.latent_dim);
   detail::require_known("rope_dim", shape.rope_dim);
   if (!element.rope_bits) return element.row_bytes(shape.latent_dim + shape.rope_dim);
@@ -99,7 +101,8 @@ constexpr Index kv_bytes_per_token(const LatentShape& shape, const KvElement& el
 /// Bytes that one token takes in one layer of MLA if the keys and values made from the latent are
 /// cached in its place, as implementations do that treat MLA as MHA: more than MHA itself, since
 /// each head's key carries its own copy of the rotated part. \throws ShapeError as above.
-constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape, const KvElement& element) {
+[[nodiscard]] constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape,
+                                                          const KvElement& element) {
   detail::require_known("nope_dim", shape.nope_dim);
   detail::require_known("rope_dim", shape.rope_dim);
   return kv_bytes_per_token(GroupedShape{.num_kv_heads = shape.num_heads,
@@ -109,7 +112,9 @@ constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape, const KvEl
 }
 
 /// `tokens` rounded up to whole pages.
-constexpr Index round_up_to_pages(Index tokens) { return page_count(tokens) * page_size; }
+[[nodiscard]] constexpr Index round_up_to_pages(Index tokens) {
+  return page_count(tokens) * page_size;
+}
 
 /// Layers of a model that cache alike. A model with windows on some of its layers is a list of two.
 struct KvLayers {
@@ -130,14 +135,14 @@ struct KvLayers {
 };
 
 /// Bytes that the next token adds to a whole model while every window still has room.
-constexpr Index kv_bytes_per_token(std::span<const KvLayers> model) {
+[[nodiscard]] constexpr Index kv_bytes_per_token(std::span<const KvLayers> model) {
   Index bytes = 0;
   for (const KvLayers& layers : model) bytes += layers.num_layers * layers.bytes_per_token;
   return bytes;
 }
 
 /// Bytes that a sequence of `context` tokens takes in a whole model, without page rounding.
-constexpr Index kv_bytes(std::span<const KvLayers> model, Index context) {
+[[nodiscard]] constexpr Index kv_bytes(std::span<const KvLayers> model, Index context) {
   Index bytes = 0;
   for (const KvLayers& layers : model)
     bytes += layers.num_layers * layers.bytes_per_token * layers.tokens_held(context);
@@ -147,7 +152,7 @@ constexpr Index kv_bytes(std::span<const KvLayers> model, Index context) {
 /// The same in whole pages, as a KvCache holds it after a token by itself, with no sinks: with a
 /// CacheWindow if the layers have a window, and then from a PagePool, as memory of its own is there
 /// for all of its capacity.
-constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context) {
+[[nodiscard]] constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context) {
   Index bytes = 0;
   for (const KvLayers& layers : model)
     bytes += layers.num_layers * layers.bytes_per_token * layers.tokens_in_pages(context);
@@ -156,7 +161,8 @@ constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context
 
 /// How many sequences of `context` tokens fit in `memory` bytes, in whole pages.
 /// \throws ShapeError if a sequence takes nothing, so that any number would fit.
-constexpr Index sequences_that_fit(std::span<const KvLayers> model, Index context, Index memory) {
+[[nodiscard]] constexpr Index sequences_that_fit(std::span<const KvLayers> model, Index context,
+                                                 Index memory) {
   const Index bytes = kv_bytes_in_pages(model, context);
   if (bytes <= 0)
     detail::require_number(false, "sequences_that_fit", "bytes of a sequence", bytes,

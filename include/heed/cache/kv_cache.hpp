@@ -89,7 +89,7 @@ class KvCache {
 
   /// Pages that `count` more tokens would take of the pool, the copy of a shared one included, less
   /// those that a window then gives back. Compare it with PagePool::free_pages.
-  Index pages_needed(Index count) const { return table_.pages_needed(count); }
+  [[nodiscard]] Index pages_needed(Index count) const { return table_.pages_needed(count); }
   /// Throws CapacityError unless `count` more tokens fit, PoolExhaustedError if pages lack now.
   void require_room(Index count) const { table_.require_room(count); }
 
@@ -117,7 +117,7 @@ class KvCache {
   /// a common beginning. A pool's pages are shared until one of both appends to the last of them;
   /// a cache with memory of its own is copied.
   /// \throws StateError for a cache that was moved from
-  KvCache fork() const {
+  [[nodiscard]] KvCache fork() const {
     if (table_.store() == nullptr)
       throw StateError(detail::message("KvCache::fork", "the cache was moved from"));
     KvCache copy(layout_, table_.fork());

@@ -57,22 +57,33 @@ struct PageView {
   }
 };
 
-/// What a source may have beside: keys that it no longer holds. They are hidden from every query,
-/// and no page that lies within them is asked for.
+// What a source may have beside the members of PageSource. One that is declared otherwise does not
+// compile; without it:
+//
+//   dropped()                  it holds all of its keys
+//   page_address(page)         its pages are nobody else's
+//   open_page_index(), open_page(kv_head)
+//                              all of its pages are of its elements
+//   packed_page(kv_head, page) pages lie in memory as `page` gives them
+//   row_rotation               RowRotation::none
+//   products                   Products::widened
+
+/// The keys that the source no longer holds. They are hidden from every query, and no page that
+/// lies within them is asked for.
 template <class S>
 concept HasDroppedKeys = requires(const S& source) {
   { source.dropped() } noexcept -> std::same_as<KeyRange>;
 };
 
-/// Likewise: an address that stands for a page, of all heads. Two sources that return the same one
-/// for a page of the same index must hold the same keys and values there; attend_batch then reads
-/// it once for both.
+/// An address that stands for a page, of all heads. Two sources that return the same one for a page
+/// of the same index must hold the same keys and values there; attend_batch then reads it once for
+/// both.
 template <class S>
 concept HasPageAddresses = requires(const S& source, Index page) {
   { source.page_address(page) } noexcept -> std::same_as<const void*>;
 };
 
-/// Likewise: the page that is still being filled, kept in the compute type.
+/// The page that is still being filled, kept in the compute type.
 template <class S>
 concept HasOpenPage = requires(const S& source, Index kv_head) {
   { source.open_page_index() } noexcept -> std::same_as<Index>;
@@ -81,21 +92,19 @@ concept HasOpenPage = requires(const S& source, Index kv_head) {
   } noexcept -> std::same_as<PageView<ComputeType<typename S::Element>>>;
 };
 
-/// Likewise: where what a page is unpacked from begins, which is then fetched ahead of time.
+/// Where what a page is unpacked from begins, which is then fetched ahead of time.
 template <class S>
 concept HasPackedPages = requires(const S& source, Index kv_head, Index page) {
   { source.packed_page(kv_head, page) } noexcept -> std::same_as<const typename S::Element*>;
 };
 
-/// Likewise, as `static constexpr RowRotation row_rotation`: what a source's keys and values were
-/// multiplied by. `none` if it does not say.
+/// `static constexpr RowRotation row_rotation`: what keys and values were multiplied by.
 enum class RowRotation {
   none,
   walsh_hadamard,  ///< keys of a transposed page and values each as a row, of a latent the latent
 };
 
-/// Likewise, as `static constexpr Products products`: what the kernel multiplies a source's
-/// elements in. `widened` if it does not say.
+/// `static constexpr Products products`: what the kernel multiplies the elements in.
 enum class Products {
   widened,  ///< float, or double
   native,   ///< the element itself, for which queries and probabilities are rounded: bf16, or int8

@@ -168,7 +168,8 @@ class Staging {
       layout.write(page, kv_head, slot, first, second);
     }
   }
-  /// Page `index` was filled. \param first  of those that one append fills
+  /// Page `index` is full and stored. It stays in float if it is the one that its append began in
+  /// (`first`): to take the append back goes back there at most.
   void filled(Index index, Index first) noexcept {
     if constexpr (has_open_page)
       if (index == first) open_.keep(index);

@@ -130,7 +130,7 @@ struct Conjunction {
 ///
 ///     both(CausalMask{}, PaddingMask{.begin = 3, .end = 20})
 template <MaskPolicy... Masks>
-Conjunction<Masks...> both(const Masks&... masks) {
+[[nodiscard]] Conjunction<Masks...> both(const Masks&... masks) {
   return {{masks...}};
 }
 

@@ -109,7 +109,7 @@ struct Alibi {
 /// counts those of the next smaller power, then every other one of the next larger power.
 /// Source: Press et al. 2022, arXiv:2108.12409, section 3, and the code published with it.
 template <class T>
-std::vector<T> alibi_slopes(Index num_heads) {
+[[nodiscard]] std::vector<T> alibi_slopes(Index num_heads) {
   std::vector<T> slopes;
   Index power = 1;
   while (2 * power <= num_heads) power *= 2;
@@ -170,7 +170,7 @@ struct CustomScore {
 };
 
 /// 1/sqrt(head_dim): the softmax scale unless a model has another. See Scale.
-inline double default_softmax_scale(Index head_dim) {
+[[nodiscard]] inline double default_softmax_scale(Index head_dim) {
   return 1 / std::sqrt(static_cast<double>(head_dim));
 }
 
@@ -244,7 +244,7 @@ auto as_score_policy(const S& score) {
 
 /// chain(softmax_scale, Softcap{50}): scaled, then capped. A number means Scale here, too.
 template <class... Scores>
-auto chain(const Scores&... scores) {
+[[nodiscard]] auto chain(const Scores&... scores) {
   return ScoreChain<decltype(detail::as_score_policy(scores))...>{
       {detail::as_score_policy(scores)...}};
 }

@@ -42,7 +42,7 @@ inline double base_frequency(Index rope_dim, double theta, Index pair) {
 /// \param theta     the base, 10000 in the paper; above 1
 /// \throws ShapeError if either is out of range.
 /// Source: Su et al. 2021, arXiv:2104.09864, section 3.2.2.
-inline RopeFrequencies base_frequencies(Index rope_dim, double theta) {
+[[nodiscard]] inline RopeFrequencies base_frequencies(Index rope_dim, double theta) {
   detail::require_rope_dim(rope_dim);
   detail::require_number(theta > 1 && std::isfinite(theta), "RopeFrequencies", "theta", theta,
                          "a finite number above 1, the base of a geometric series");

@@ -66,7 +66,7 @@ class Rope {
   /// elements need no trigonometry there. Results are the same, bit for bit. Takes 4 rope_dim bytes
   /// per position, up to twice that with LongRopeScaling. Other positions, and sequences that
   /// DynamicNtkScaling stretches, are computed as before.
-  Rope tabulate(Index max_positions) const {
+  [[nodiscard]] Rope tabulate(Index max_positions) const {
     detail::require_number(max_positions >= 0, "Rope::tabulate", "max_positions", max_positions,
                            "0 or more");
     Rope rope = *this;

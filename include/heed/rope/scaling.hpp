@@ -189,8 +189,8 @@ inline Index constant_until(const RopeScaling& scaling) {
 /// position is seqlen - 1. Only DynamicNtkScaling and LongRopeScaling look at seqlen.
 ///
 /// \throws ShapeError if rope_dim is odd, a required field was left out, or one is out of range.
-inline RopeFrequencies frequencies(Index rope_dim, double theta, const RopeScaling& scaling,
-                                   Index seqlen) {
+[[nodiscard]] inline RopeFrequencies frequencies(Index rope_dim, double theta,
+                                                 const RopeScaling& scaling, Index seqlen) {
   return std::visit(
       [&](const auto& each) { return detail::scaled_frequencies(rope_dim, theta, each, seqlen); },
       scaling);

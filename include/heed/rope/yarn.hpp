@@ -53,7 +53,7 @@ struct YarnScaling {
 /// 0.1 mscale ln(factor) + 1: how much sharper the scores of a context `factor` times longer have
 /// to be. 1 if the context is not longer.
 /// Source: Peng et al. 2023, arXiv:2309.00071, section 3.4; mscale is DeepSeek's.
-inline double yarn_mscale(double factor, double mscale) {
+[[nodiscard]] inline double yarn_mscale(double factor, double mscale) {
   return factor <= 1 ? 1 : 0.1 * mscale * std::log(factor) + 1;
 }
 

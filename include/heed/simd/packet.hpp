@@ -124,8 +124,7 @@ auto fold_to_four(const P& a) {
   else
     return fold_to_four(Eigen::internal::predux_half_dowto4(a));
 }
-/// to[i] = the sum of the lanes of a[i], in another order than of one alone: of four at once it
-/// takes half of the operations.
+/// to[i] = the sum of the lanes of a[i]: half the operations of four `sum_lanes`, in another order.
 template <class T>
 void sum_lanes_of_four(const Packet<T> (&a)[4], T* to) {
   namespace ei = Eigen::internal;

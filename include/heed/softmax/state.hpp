@@ -19,6 +19,11 @@ struct SoftmaxState {
   T row_max = -std::numeric_limits<T>::infinity();
   T row_sum = 0;
 
+  /// The state of keys whose log-sum-exp is known: that of a finished part, or of a sink.
+  static SoftmaxState of(T lse) noexcept {
+    return {lse, lse == -std::numeric_limits<T>::infinity() ? T{0} : T{1}};
+  }
+
   /// No key seen, or only keys with a score of -inf.
   bool empty() const noexcept { return row_max == -std::numeric_limits<T>::infinity(); }
 
