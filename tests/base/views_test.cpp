@@ -140,7 +140,7 @@ TEST(SplitHeads, RefusesHeadsThatDoNotDivideTheColumns) {
   Rows matrix(5, 6);
   for (const Index num_heads : {4, 0, -1})
     EXPECT_THAT(
-        [&] { split_heads(matrix, num_heads); },
+        [&] { (void)split_heads(matrix, num_heads); },
         ThrowsMessage<ShapeError>("heed::split_heads: num_heads, " + std::to_string(num_heads) +
                                   ", must be positive and divide the 6 columns"));
 }

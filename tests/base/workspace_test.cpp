@@ -97,7 +97,7 @@ TEST(Workspace, ReplacesABlockThatANeedOutgrows) {
   Workspace workspace;
   std::set<std::size_t> sizes;
   for (std::size_t bytes = 1; bytes <= 100000; bytes += 64) {  // as a decode step's need grows
-    workspace.borrow(bytes);
+    (void)workspace.borrow(bytes);
     sizes.insert(workspace.bytes());
   }
   EXPECT_EQ(workspace.bytes(), 131072U);

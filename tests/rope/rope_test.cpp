@@ -397,7 +397,7 @@ TEST(Rope, SaysWhatIsWrongAndWritesNothing) {
           "heed::RopeFrequencies: rope_dim is 7, expected a positive even number: RoPE "
           "rotates pairs of columns. Leave an odd column unrotated: it belongs to nope_dim"));
   EXPECT_THAT(
-      [&] { rope.tabulate(-1); },
+      [&] { (void)rope.tabulate(-1); },
       ThrowsMessage<ShapeError>("heed::Rope::tabulate: max_positions is -1, expected 0 or more"));
 }
 

@@ -334,7 +334,7 @@ TEST(Frequencies, SayWhatIsWrong) {
       {RopeFrequencies{{1, 1}, 1}, "inverse_frequency [rope_dim / 2] has shape [2], expected [4]"},
   };
   for (const BadScaling& bad : cases)
-    EXPECT_THAT([&] { frequencies(bad.rope_dim, bad.theta, bad.scaling, 5000); },
+    EXPECT_THAT([&] { (void)frequencies(bad.rope_dim, bad.theta, bad.scaling, 5000); },
                 ThrowsMessage<ShapeError>(HasSubstr(bad.message)));
 }
 
