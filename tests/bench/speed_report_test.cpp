@@ -105,7 +105,8 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
 | Eigen sgemm 1024^3 | 50.0 GFLOP/s | 100 GFLOP/s |
 
 1 thread / 2 threads, the best of several runs.
-`N x`: heed is N times as fast; `N%`: of the roofline. `int8c` is PerChannel<int8>, `-native` Native<...>.
+`N x`: heed is N times as fast; `N%`: of the roofline.
+`int8c` is PerChannel<int8>, `-native` Native<...>.
 
 | case | heed, ms | GFLOP/s | roofline | Eigen | peer, ms | own, ms |
 | --- | --- | --- | --- | --- | --- | --- |
