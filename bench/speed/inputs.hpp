@@ -25,7 +25,8 @@ struct Inputs {
 
 /// Largest difference between `out` [rows_q, num_heads * head_dim_v] and a float64 computation of
 /// some of its rows, of every sequence among them, as a share of the row's largest element: with
-/// many keys, results are small. Infinite if an element is NaN.
+/// many keys, results are small. NaN if an element is, or for another shape: compare
+/// it as !(error <= limit).
 double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out);
 
 }  // namespace heed::bench

@@ -1,5 +1,8 @@
 #include "heed/base/shape.hpp"
 
+#include <cstddef>
+#include <limits>
+
 #include <Eigen/Core>
 #include <gtest/gtest.h>
 
@@ -13,6 +16,13 @@ static_assert(group_size<multi_head(64, 8, 16)> == 1);
 static_assert(group_size<multi_query(64, 8, 16)> == 8);
 
 static_assert(dynamic == Eigen::Dynamic);
+static_assert(fixed_or(3, 5) == 3 && fixed_or(dynamic, 5) == 5);
+
+constexpr Index largest = std::numeric_limits<Index>::max();
+static_assert(ceil_div(0, 64) == 0 && ceil_div(1, 64) == 1 && ceil_div(64, 64) == 1);
+static_assert(ceil_div(largest, 64) == (Index{1} << 57) && ceil_div(largest, largest) == 1);
+static_assert(round_up(0, 16) == 0 && round_up(17, 16) == 32 &&
+              round_up(std::size_t{64}, 64) == 64);
 
 TEST(GroupedShape, ValuesAreAsWideAsKeysUnlessSaid) {
   constexpr GroupedShape usual{

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace {
@@ -85,6 +86,26 @@ TEST(KvBytes, ValuesMayHaveAWidthOfTheirOwn) {
   const heed::GroupedShape shape{
       .model_dim = 512, .num_heads = 8, .num_kv_heads = 2, .head_dim = 96, .head_dim_v = 64};
   EXPECT_EQ(heed::kv_bytes_per_token(shape, sixteen_bit), 2 * (96 + 64) * 2);
+}
+
+TEST(KvBytes, RefusesWhatItCannotKnow) {
+  const auto refused = [](const char* words, const auto& call) {
+    EXPECT_THAT(call, testing::ThrowsMessage<heed::ShapeError>(testing::HasSubstr(words)));
+  };
+  refused("kv_bytes_per_token: num_kv_heads is -1, expected a size that is known", [] {
+    (void)heed::kv_bytes_per_token(heed::GroupedShape{.num_heads = 8, .head_dim = 4}, sixteen_bit);
+  });
+  refused("kv_bytes_per_token: rope_dim is -1",
+          [] { (void)heed::kv_bytes_per_token(heed::LatentShape{.latent_dim = 8}, sixteen_bit); });
+  refused("kv_bytes_per_token: num_heads is -1", [] {
+    (void)heed::expanded_kv_bytes_per_token(
+        heed::LatentShape{.latent_dim = 8, .rope_dim = 2, .nope_dim = 4, .head_dim_v = 4},
+        sixteen_bit);
+  });
+  refused("sequences_that_fit: bytes of a sequence is 0",
+          [] { (void)heed::sequences_that_fit(llama3_model, 0, 1 << 30); });
+  refused("sequences_that_fit: bytes of a sequence is 0",
+          [] { (void)heed::sequences_that_fit({}, 8192, 1 << 30); });
 }
 
 TEST(KvBytes, QuantisedRowsBringTheirScales) {

@@ -140,6 +140,7 @@ TYPED_TEST(Cache, MovesItsTokensAlong) {
   EXPECT_EQ(second.capacity(), 120);
   EXPECT_EQ(first.seqlen(),
             0);  // NOLINT(bugprone-use-after-move): it is an empty cache without room
+  EXPECT_THROW((void)first.pages_needed(1), CapacityError);
   EXPECT_EQ(first.capacity(), 0);
   EXPECT_THROW(tokens.append(first, 0, 1), CapacityError);
 

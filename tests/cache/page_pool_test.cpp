@@ -213,8 +213,13 @@ TEST_F(PagePoolTest, RefusesMoreThanCanBeCounted) {
   EXPECT_THROW((PagePool<FullKv<1, 1>>(most)), CapacityError);
   Cache cache(pool_, 100);
   tokens_.append(cache, 0, 1);
-  for (const Index count : {most, most - 1, Index{100}})
+  for (const Index count : {most, most - 1, Index{100}}) {
     EXPECT_THROW(cache.require_room(count), CapacityError) << count;
+    EXPECT_THROW((void)cache.pages_needed(count), CapacityError) << count;
+  }
+  expect_error<CapacityError>(
+      "heed::KvCache: 2147483648 pages of 4352 bytes are more than there can be",
+      [&] { KvCache<FullKv<1, 1>>(Index{64} << 31); });
   EXPECT_NO_THROW(cache.require_room(99));
 }
 

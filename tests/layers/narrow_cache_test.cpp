@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "heed/heed.hpp"
@@ -116,8 +117,10 @@ TEST(Int8Layer, KeepsNothingOfABatchWithANan) {
   x.data.back() = std::numeric_limits<float>::quiet_NaN();
   std::fill(out.data.begin(), out.data.end(), 7.0F);
   const std::vector<BatchSequence<Cache, CausalMask>> sequences{{4, &first}, {6, &second}};
-  EXPECT_THROW(layer.forward_batch(view(x), std::span(sequences), layer.softmax_scale(), view(out)),
-               ElementError);
+  EXPECT_THAT(
+      [&] { layer.forward_batch(view(x), std::span(sequences), layer.softmax_scale(), view(out)); },
+      testing::ThrowsMessage<ElementError>(
+          testing::HasSubstr("forward_batch: sequence 1: KvCache::append: ")));
   EXPECT_EQ(first.seqlen(), 10);
   EXPECT_EQ(second.seqlen(), 0);
   EXPECT_EQ(std::count(out.data.begin(), out.data.end(), 7.0F), std::ssize(out.data));

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "heed/heed.hpp"
@@ -97,16 +100,32 @@ TEST(SlidingCache, IsAsItWasAfterAPassThatThrows) {
   auto x = test::normal_matrix<float>(num_tokens, shape.model_dim, random);
   Matrix<float> out(num_tokens, shape.model_dim), again(1, shape.model_dim);
   using Cache = KvCache<FullKv<2, 16>, int8>;
-  const PagePool<FullKv<2, 16>, int8> pool(4);
+  const PagePool<FullKv<2, 16>, int8> pool(9);
   Cache cache(pool, 1000, window), other(pool, 1000);
   layer.forward(view(x).middle_rows(0, 250), cache, mask, view(out).middle_rows(0, 250));
   const std::vector<BatchSequence<Cache, SinkWindowMask>> sequences{{1, &cache, mask},
                                                                     {300, &other, mask}};
-  EXPECT_THROW(layer.forward_batch(view(x).middle_rows(0, 301), std::span(sequences),
-                                   layer.softmax_scale(), view(out).middle_rows(0, 301)),
-               PoolExhaustedError);
-  EXPECT_EQ(cache.seqlen(), 250);
-  EXPECT_EQ(other.seqlen(), 0);
+  const auto expect_kept = [&]<class Error>(std::type_identity<Error>, const char* words) {
+    EXPECT_THAT(
+        [&] {
+          layer.forward_batch(view(x).middle_rows(0, 301), std::span(sequences),
+                              layer.softmax_scale(), view(out).middle_rows(0, 301));
+        },
+        testing::ThrowsMessage<Error>(testing::HasSubstr(words)));
+    EXPECT_EQ(cache.seqlen(), 250);
+    EXPECT_EQ(other.seqlen(), 0);
+  };
+  // In both cases the first sequence, whose window lets pages go, has its token when the second
+  // fails.
+  const float number = std::exchange(x(300, 0), std::numeric_limits<float>::quiet_NaN());
+  expect_kept(std::type_identity<ElementError>{},
+              "forward_batch: sequence 1: KvCache::append: key");
+  x(300, 0) = number;
+  Cache others(pool, 1000);
+  const Index taken = (pool.free_pages() - 3) * page_size;
+  layer.forward(view(x).middle_rows(0, taken), others, mask, view(out).middle_rows(0, taken));
+  expect_kept(std::type_identity<PoolExhaustedError>{},
+              "forward_batch: sequence 1: PagePool: 5 more");
   layer.forward(view(x).middle_rows(249, 1), cache, mask, view(again));
   EXPECT_EQ(cache.seqlen(), 251);
 }

@@ -18,6 +18,16 @@
 namespace heed {
 namespace {
 
+constexpr bool same(KeyRange a, KeyRange b) { return a.begin == b.begin && a.end == b.end; }
+static_assert(KeyRange{}.empty() && KeyRange{5, 3}.empty() && !KeyRange{3, 5}.empty());
+static_assert(KeyRange{5, 3}.size() == 0 && KeyRange{3, 5}.size() == 2);
+static_assert(KeyRange{3, 5}.contains(3) && !KeyRange{3, 5}.contains(5));
+static_assert(KeyRange{3, 9}.contains(KeyRange{3, 9}) && !KeyRange{3, 9}.contains(KeyRange{2, 4}));
+constexpr KeyRange joined(KeyRange a, KeyRange b) { return hull(a, b); }
+static_assert(same(joined({3, 5}, {8, 9}), {3, 9}) && same(joined({8, 9}, {3, 5}), {3, 9}));
+static_assert(same(joined({}, {3, 5}), {3, 5}) && same(joined({3, 5}, {9, 7}), {3, 5}));
+static_assert(same(joined({0, -5}, {9, 7}), {}));
+
 using test::Random;
 
 /// Every pair of every page, and that nothing is visible beyond the last key.

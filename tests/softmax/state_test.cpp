@@ -146,6 +146,14 @@ TYPED_TEST(State, MergesMaximaOfAnySize) {
     }
 }
 
+TYPED_TEST(State, OfALogSumExpHasIt) {
+  EXPECT_EQ(SoftmaxState<TypeParam>::of(TypeParam(-3)).lse(), TypeParam(-3));
+  const auto nothing = SoftmaxState<TypeParam>::of(-std::numeric_limits<TypeParam>::infinity());
+  EXPECT_TRUE(nothing.empty());
+  EXPECT_EQ(nothing.row_sum, 0);
+  EXPECT_TRUE(std::isnan(SoftmaxState<TypeParam>::of(this->nan).lse()));
+}
+
 // In the maximum or in the sum, on either side.
 TYPED_TEST(State, NanStaysNan) {
   const SoftmaxState<TypeParam> some{TypeParam(1), TypeParam(2)};

@@ -58,7 +58,7 @@ class WavePartials {
 
   Index wave_size() const { return wave_size_; }
   Partial<T> of_task(Index task) const { return partials_[task % wave_size_]; }
-  /// Two, since the tile that ends in a wave and the one that begins there are merged at a time.
+  /// Two: the tile that ends in a wave and the one that begins there are merged at the same time.
   Partial<T> carried_into(Index wave) const { return partials_[wave_size_ + wave % 2]; }
 
  private:

@@ -35,7 +35,7 @@ struct HeadRange {
 template <class T, class Source, class Mask>
 struct Problem {
   HeadsView<const T> query;  ///< [num_heads, seqlen_q, head_dim]
-  T query_scale;             ///< what queries are multiplied by first; see query_scale
+  T query_scale;             ///< what queries are multiplied by first; see split_query_scale
   const Source* source;
   const Mask* mask;
   HeadsView<T> out;          ///< [num_heads, seqlen_q, head_dim_v]

@@ -171,7 +171,7 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
   else
     multiply_row_major(problem, rows, page, vectors, scratch, scores);
   if constexpr (has_scales<Element>)
-    if (page.view.key_scales != nullptr)
+    if (page.view.channel_scales == nullptr)
       scale_columns(scores, page.view.key_scales + vectors.begin * n);
   if constexpr (has_rope_apart<Source>) add_rope_scores(rows, page.view, vectors, scratch, scores);
 }

@@ -228,8 +228,8 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
   if constexpr (HasPackedPages<Source>) {
     if (next) page.after_keys = page.after_values = source.packed_page(tile.kv_head, *next);
   } else if (tile.count > Index{sizeof(Element)}) {
-    // With fewer rows the tile is done before what it fetched has come, and the processor's own
-    // prefetching of the stream is ahead if it is left alone (docs/decisions.md).
+    // With fewer rows the tile is done before a fetch arrives; the processor's own prefetching of
+    // the stream does better alone (docs/decisions.md).
     const bool lies_somewhere = source.page_scratch() == 0;
     const PageView<Element> after =
         next && lies_somewhere ? source.page(tile.kv_head, *next, nullptr) : page.view;

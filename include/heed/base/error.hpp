@@ -4,8 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <initializer_list>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -81,9 +81,8 @@ inline std::string message(std::string_view where, std::string_view sentence) {
 /// "3.5": a number as it is written in messages.
 template <class Number>
 std::string number_text(Number number) {
-  std::ostringstream text;
-  text << number;
-  return text.str();
+  char text[64];
+  return {text, std::to_chars(text, text + sizeof text, number).ptr};
 }
 
 [[noreturn]] inline void throw_shape_error(std::string_view where, std::string_view argument,

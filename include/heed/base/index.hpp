@@ -26,7 +26,7 @@ template <std::integral I>
 constexpr I ceil_div(I count, std::type_identity_t<I> part) noexcept {
   return count / part + (count % part != 0 ? 1 : 0);
 }
-/// The smallest multiple of `part` that is not below `count`.
+/// The smallest multiple of `part` that is not below `count`. \pre  as above, and it fits in an I
 template <std::integral I>
 constexpr I round_up(I count, std::type_identity_t<I> part) noexcept {
   return ceil_div(count, part) * part;

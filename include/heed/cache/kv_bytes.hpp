@@ -74,7 +74,7 @@ constexpr void require_known(std::string_view name, Index size) {
 /// Bytes that one token takes in one layer of MHA, GQA or MQA: a key and a value per key/value
 /// head. Every field of the shape but model_dim and num_heads must be known.
 ///
-/// \throws ShapeError if one is not; as a constant it does not compile then.
+/// \throws ShapeError if one is not; in a constant expression this does not compile.
 /// Source: Shazeer 2019, arXiv:1911.02150, section 3; Ainslie et al. 2023, arXiv:2305.13245.
 [[nodiscard]] constexpr Index kv_bytes_per_token(const GroupedShape& shape,
                                                  const KvElement& element) {
@@ -103,6 +103,7 @@ constexpr void require_known(std::string_view name, Index size) {
 /// each head's key carries its own copy of the rotated part. \throws ShapeError as above.
 [[nodiscard]] constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape,
                                                           const KvElement& element) {
+  detail::require_known("num_heads", shape.num_heads);
   detail::require_known("nope_dim", shape.nope_dim);
   detail::require_known("rope_dim", shape.rope_dim);
   return kv_bytes_per_token(GroupedShape{.num_kv_heads = shape.num_heads,

@@ -32,9 +32,9 @@ class KvFile;
 /// | KvCache(pool, capacity)           | pages of a PagePool, taken as the sequence grows        |
 /// | either, with a CacheWindow last   | the same; pages that it has passed are used again       |
 ///
-/// After that, nothing allocates but `fork`, the only copy, and `load`. Whatever throws leaves the
-/// cache as it was. Readers may share a cache; who changes it must be alone with it, though not
-/// with its pool. A cache that was moved from has room for nothing.
+/// After that, nothing allocates except `fork`, the only way to copy a cache, and `load`. Whatever
+/// throws leaves the cache as it was. Readers may share a cache; who changes it must be alone with
+/// it, though not with its pool. A cache that was moved from has room for nothing.
 template <class Entry, class Stored = float>
 class KvCache {
   using T = ComputeType<Stored>;
@@ -59,7 +59,7 @@ class KvCache {
   explicit KvCache(const PagePool<Entry, Stored>& pool, Index capacity,
                    std::optional<CacheWindow> window = {})
       : KvCache(Layout(checked(pool.entry(), capacity, window)),
-                detail::PageTable(pool.store(), Placement::pooled, capacity, window)) {}
+                detail::PageTable(pool.store(), detail::Placement::pooled, capacity, window)) {}
 
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
@@ -87,12 +87,15 @@ class KvCache {
     append_rows(HeadsView<const T>(c_kv), "c_kv", HeadsView<const T>(k_rope), "k_rope");
   }
 
-  /// Pages that `count` more tokens would take of the pool, the copy of a shared one included, less
-  /// those that a window then gives back. Compare it with PagePool::free_pages.
+  /// Throws CapacityError unless `count` more tokens fit.
+  void require_capacity(Index count) const { table_.require_capacity(count); }
+  /// The same, and PoolExhaustedError if pages lack now.
+  void require_room(Index count) const {
+    if (const Index needed = pages_needed(count); needed > 0) table_.store()->require_free(needed);
+  }
+  /// Pages that `count` more tokens take of the pool, the copy of a shared one included, less those
+  /// that a window gives back then, which may be more. \throws CapacityError unless they fit
   [[nodiscard]] Index pages_needed(Index count) const { return table_.pages_needed(count); }
-  /// Throws CapacityError unless `count` more tokens fit, PoolExhaustedError if pages lack now.
-  void require_room(Index count) const { table_.require_room(count); }
-
   Index seqlen() const noexcept { return table_.seqlen(); }  ///< tokens appended and not forgotten
   Index capacity() const noexcept { return table_.capacity(); }  ///< tokens that fit in all
   const Entry& entry() const noexcept { return layout_.entry(); }
@@ -214,13 +217,13 @@ class KvCache {
 
  private:
   friend class detail::KvFile<KvCache>;  // cache/kv_file.hpp
-  using Placement = detail::Placement;
 
   KvCache(const Layout& layout, detail::PageTable table)
       : layout_(layout), table_(std::move(table)), staging_(layout.entry()) {}
   KvCache(const Layout& layout, Index capacity, const std::optional<CacheWindow>& window)
-      : KvCache(layout, detail::PageTable(detail::make_store(layout, page_count(capacity)),
-                                          Placement::own, capacity, window)) {}
+      : KvCache(layout,
+                detail::PageTable(detail::make_store("KvCache", layout, page_count(capacity)),
+                                  detail::Placement::own, capacity, window)) {}
 
   static Entry checked(const Entry& entry, Index capacity, std::optional<CacheWindow> window) {
     entry.check("KvCache");
@@ -267,8 +270,7 @@ class KvCache {
   void read(std::string_view where, std::string_view name, Index kv_head, RowsView<T> out,
             Index width, [[maybe_unused]] Rows stored, const At& at) const {
     detail::require_rows(where, name, out, seqlen(), width);
-    detail::require_number(0 <= kv_head && kv_head < num_kv_heads(), where, "kv_head", kv_head,
-                           "0 to " + std::to_string(num_kv_heads() - 1));
+    detail::require_head(where, kv_head, num_kv_heads());
     for (Index token = 0; token < seqlen(); ++token) {
       if (dropped().contains(token)) {
         std::fill_n(out.row(token), width, T{0});

@@ -27,6 +27,14 @@ inline void require_entry_size(std::string_view where, std::string_view name, In
                            : "a number from 0 to 2^24, given at run time where it is dynamic");
 }
 
+/// Throws ShapeError unless there is such a key/value head.
+inline void require_head(std::string_view where, Index kv_head, Index num_kv_heads) {
+  require(0 <= kv_head && kv_head < num_kv_heads, where, [&] {
+    return "kv_head is " + std::to_string(kv_head) + ", expected 0 to " +
+           std::to_string(num_kv_heads - 1);
+  });
+}
+
 }  // namespace detail
 
 /// Keys and values of every key/value head: MHA, GQA and MQA. 2 num_kv_heads head_dim elements a

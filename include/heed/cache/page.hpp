@@ -28,7 +28,7 @@ enum class KeyLayout {
 /// hold any value.
 ///
 /// Elements that are int8 are codes. What they stand for is told by scales, of which keys have
-/// those of tokens or those of channels:
+/// either those of tokens or those of channels:
 ///
 ///     key [token, c]    = code * key_scales[token], or
 ///                         code * channel_scales[c] + channel_offsets[c]

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <type_traits>
 
 #include "heed/cache/full_page.hpp"
@@ -30,9 +31,14 @@ template <class Entry, class Stored>
 using PageLayout = typename PageLayoutOf<Entry, Stored>::Type;
 
 /// A store of pages of a layout.
+/// \param where  the class that is made
+/// \throws CapacityError for more pages or bytes than can be
 template <class Layout>
-std::shared_ptr<PageStore> make_store(const Layout& layout, Index num_pages) {
-  return std::make_shared<PageStore>(num_pages, layout.entry().num_kv_heads, layout.head_bytes());
+std::shared_ptr<PageStore> make_store(std::string_view where, const Layout& layout,
+                                      Index num_pages) {
+  const Index num_heads = layout.entry().num_kv_heads;
+  PageStore::require_possible(where, num_pages, num_heads * layout.head_bytes());
+  return std::make_shared<PageStore>(num_pages, num_heads, layout.head_bytes());
 }
 
 }  // namespace heed::detail

@@ -31,9 +31,9 @@ class PagePool {
   explicit PagePool(Index num_pages, Entry entry = {}) : layout_(entry) {
     entry.check("PagePool");
     detail::require_number(num_pages >= 0, "PagePool", "num_pages", num_pages, "0 or more");
-    store_ = detail::make_store(layout_, num_pages);
+    store_ = detail::make_store("PagePool", layout_, num_pages);
   }
-  // Copied where others are moved: so there is no pool without pages to ask.
+  // Without move operations: what would be a move copies the handle, and the pool still works.
   PagePool(const PagePool&) = default;
   PagePool& operator=(const PagePool&) = default;
 

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "heed/base/aligned_array.hpp"
@@ -29,11 +30,19 @@ using PageId = std::int32_t;
 /// (docs/decisions.md).
 class PageStore {
  public:
-  /// \throws CapacityError for more pages than a PageId tells apart, or bytes than an Index counts.
+  /// Throws CapacityError for more pages than a PageId tells apart, or bytes than an Index counts.
+  static void require_possible(std::string_view where, Index num_pages, Index page_bytes) {
+    if (num_pages > std::numeric_limits<PageId>::max() ||
+        num_pages > std::numeric_limits<Index>::max() / page_bytes)
+      throw CapacityError(message(where, std::to_string(num_pages) + " pages of " +
+                                             std::to_string(page_bytes) +
+                                             " bytes are more than there can be"));
+  }
+
+  /// \pre  possible
   PageStore(Index num_pages, Index num_heads, Index head_bytes)
-      : memory_(make_aligned<std::byte>(bytes_of(num_pages, num_heads * head_bytes))),
-        num_heads_(num_heads), head_bytes_(head_bytes),
-        holders_(static_cast<std::size_t>(num_pages), 0) {
+      : memory_(make_aligned<std::byte>(num_pages * num_heads * head_bytes)), num_heads_(num_heads),
+        head_bytes_(head_bytes), holders_(static_cast<std::size_t>(num_pages), 0) {
     free_.reserve(holders_.size());
   }
   PageStore(const PageStore&) = delete;
@@ -94,14 +103,6 @@ class PageStore {
   }
 
  private:
-  static Index bytes_of(Index num_pages, Index page_bytes) {
-    if (num_pages > std::numeric_limits<PageId>::max() ||
-        num_pages > std::numeric_limits<Index>::max() / page_bytes)
-      throw CapacityError(message("PagePool", std::to_string(num_pages) + " pages of " +
-                                                  std::to_string(page_bytes) +
-                                                  " bytes are more than there can be"));
-    return num_pages * page_bytes;
-  }
   std::int32_t& holders_of(PageId page) { return holders_[static_cast<std::size_t>(page)]; }
   void drop_holder(std::span<const PageId> pages) noexcept {
     for (const PageId page : pages)

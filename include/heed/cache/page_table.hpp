@@ -89,14 +89,16 @@ class PageTable {
   }
 
   /// Pages that `count` more tokens would take from the store, less those that go back to it then.
+  /// \throws CapacityError
   Index pages_needed(Index count) const {
+    require_capacity(count);
     if (count <= 0) return 0;
     const auto from = static_cast<std::size_t>(std::min(sink_pages_, held_pages()));
     const auto behind = static_cast<std::size_t>(behind_window());
     return pages_to_add(count) - store_->held_once(std::span(pages_).subspan(from, behind));
   }
-  /// Throws CapacityError unless `count` more tokens fit, PoolExhaustedError if pages lack now.
-  void require_room(Index count) const {
+  /// Throws CapacityError unless `count` more tokens fit.
+  void require_capacity(Index count) const {
     // `count` may be any number, so that a sum with it may overflow.
     const bool is_length = count <= std::numeric_limits<Index>::max() - seqlen_;
     const Index pages = window_ && is_length ? held_pages() - behind_window() +
@@ -111,7 +113,6 @@ class PageTable {
                 " are needed (CacheWindow::capacity)";
       throw CapacityError(message("KvCache", text));
     }
-    if (count > 0) store_->require_free(pages_needed(count));
   }
 
   /// Room for `count` more tokens behind the others, in pages that are this sequence's alone. All

@@ -86,7 +86,8 @@ class OpenPage {
   std::span<std::byte> whole() const noexcept {
     return {place().first, static_cast<std::size_t>(page_bytes())};
   }
-  /// Pages from `index` on are no longer this sequence's as they were kept.
+  /// Forgets the kept page if it is page `index` or a later one: it is no longer part of the
+  /// sequence.
   void forget_from(Index index) noexcept {
     if (kept_ >= index) kept_ = -1;
   }
@@ -169,7 +170,7 @@ class Staging {
     }
   }
   /// Page `index` is full and stored. It stays in float if it is the one that its append began in
-  /// (`first`): to take the append back goes back there at most.
+  /// (`first`): taking that append back returns to this page at the earliest.
   void filled(Index index, Index first) noexcept {
     if constexpr (has_open_page)
       if (index == first) open_.keep(index);
@@ -179,7 +180,8 @@ class Staging {
     if constexpr (has_open_page) return open_.whole();
     return {};
   }
-  /// Pages from `index` on are no longer this sequence's as they were kept.
+  /// Forgets the kept page if it is page `index` or a later one: it is no longer part of the
+  /// sequence.
   void forget_from([[maybe_unused]] Index index) noexcept {
     if constexpr (has_open_page) open_.forget_from(index);
   }

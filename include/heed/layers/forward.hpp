@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "heed/base/executor.hpp"
@@ -133,10 +134,16 @@ class Matrices {
   T* next_;
 };
 
-/// Refuses a cache where a mask is expected: one that is const fits no pass but those without one.
+/// Refuses a const cache, which a pass cannot append to. Without a score, overload resolution takes
+/// it for the mask of a pass without a cache.
+template <class Cache>
+consteval void require_writable() {
+  static_assert(!std::is_const_v<Cache>,
+                "heed: forward appends to the cache, so it must not be const.");
+}
 template <class Mask>
 consteval void require_no_cache() {
-  static_assert(!PageSource<Mask>, "heed: forward appends to the cache, so it must not be const.");
+  require_writable<std::conditional_t<PageSource<Mask>, const Mask, Mask>>();
 }
 
 /// Throws what `attend` would for a mask or a score once the input's rows are appended: before they
@@ -155,7 +162,6 @@ void check_policies(std::string_view where, Index rows, const Cache& cache, cons
 template <class Cache, class Mask, class Score, class CheckCache>
 Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, Mask>> sequences,
                   const Score& score, Index num_heads, const CheckCache& check_cache) {
-  require_own_caches(where, sequences);
   Index rows = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i)
     for_sequence(where, i, [&] {
@@ -163,10 +169,11 @@ Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, M
       require(cache != nullptr, where, "there is no cache");
       require_number(seqlen >= 0, where, "seqlen", seqlen, "0 or more");
       check_cache(*cache);
-      cache->require_room(seqlen);
+      cache->require_capacity(seqlen);
       check_policies(where, seqlen, *cache, mask, score, num_heads);
       rows += seqlen;
     });
+  require_own_caches(where, sequences);
   return rows;
 }
 

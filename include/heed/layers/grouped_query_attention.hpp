@@ -13,8 +13,8 @@
 
 namespace heed {
 
-/// Attention in which num_heads query heads share num_kv_heads key/value heads: as many are MHA,
-/// one is MQA.
+/// Attention in which num_heads query heads share num_kv_heads key/value heads. num_kv_heads =
+/// num_heads is MHA, num_kv_heads = 1 is MQA.
 ///
 ///     constexpr heed::GroupedShape llama3{
 ///         .model_dim = 4096, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128};
@@ -247,6 +247,7 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
                                               const Score& score, RowsView<T> out,
                                               const ForwardOptions& options) const {
   constexpr auto where = "GroupedQueryAttention::forward";
+  detail::require_writable<Cache>();
   detail::require_scaled<Score>();
   check_cache(where, cache);
   detail::check_in_and_out<T>(where, x, out, shape_.model_dim);

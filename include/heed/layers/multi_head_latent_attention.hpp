@@ -158,6 +158,7 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
                                                  RowsView<T> out,
                                                  const LatentOptions& options) const {
   constexpr auto where = "MultiHeadLatentAttention::forward";
+  detail::require_writable<Cache>();
   detail::require_scaled<Score>();
   check_cache(where, cache);
   detail::check_in_and_out<T>(where, x, out, shape_.model_dim);

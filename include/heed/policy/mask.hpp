@@ -49,8 +49,8 @@ struct KeyRange {
   }
   /// The least range that both are part of; an empty one adds nothing.
   friend constexpr KeyRange hull(KeyRange a, KeyRange b) noexcept {
-    if (a.empty()) return b;
-    return b.empty() ? a : KeyRange{std::min(a.begin, b.begin), std::max(a.end, b.end)};
+    if (b.empty()) return a.empty() ? KeyRange{} : a;
+    return a.empty() ? b : KeyRange{std::min(a.begin, b.begin), std::max(a.end, b.end)};
   }
 };
 
