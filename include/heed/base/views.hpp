@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>

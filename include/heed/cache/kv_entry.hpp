@@ -4,6 +4,7 @@
 #pragma once
 
 #include <concepts>
+#include <string>
 #include <string_view>
 
 #include "heed/base/element.hpp"

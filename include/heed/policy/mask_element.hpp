@@ -3,6 +3,9 @@
 /// Masks that decide key by key, and the conjunction of masks. Layer 2, public.
 #pragma once
 
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <tuple>
