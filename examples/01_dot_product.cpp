@@ -40,8 +40,8 @@ void attend_by_hand() {
       0, 10,       //
       0, 40;
   Matrix out(2, 2), lse(1, 2);
-  heed::attend(query, key, value, heed::NoMask{}, 1 / std::sqrt(4.0), out, lse);
-  print("probs", probabilities(query, key, 1 / std::sqrt(4.0)));
+  heed::attend(query, key, value, heed::NoMask{}, heed::default_softmax_scale(4), out, lse);
+  print("probs", probabilities(query, key, heed::default_softmax_scale(4)));
   print("out", out);
   print("lse", lse);
 }

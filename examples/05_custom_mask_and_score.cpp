@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Masks and scores: ready-made ones, conjunctions and chains of them, and your own.
-#include <cmath>
 #include <cstdio>
 #include <vector>
 
@@ -68,7 +67,7 @@ struct Inputs {
 
 void compare_scores() {
   const Inputs inputs;
-  const double softmax_scale = 1 / std::sqrt(8.0);
+  const double softmax_scale = heed::default_softmax_scale(8);
   const Matrix plain = inputs.attend(softmax_scale);
 
   // A penalty by distance, ready-made and as a lambda.
@@ -102,7 +101,7 @@ void compare_scores() {
 void add_sinks() {
   const Matrix query = normal_matrix(5, 8, 4), key = normal_matrix(5, 8, 5);
   const Matrix value = normal_matrix(5, 8, 6);
-  const double softmax_scale = 1 / std::sqrt(8.0);
+  const double softmax_scale = heed::default_softmax_scale(8);
   const std::vector<float> sinks{2};
   Matrix plain(5, 8), lse(1, 5), with_sink(5, 8);
   heed::attend(query, key, value, heed::CausalMask{}, softmax_scale, plain, lse);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Attention over parts of the keys merges to the attention over all of them.
-#include <cmath>
 #include <cstdio>
 
 #include "inputs.hpp"
 
 namespace {
 
-constexpr double softmax_scale = 0.25;  // 1/sqrt(16)
+const double softmax_scale = heed::default_softmax_scale(16);
 
 /// What attending to some of the keys leaves behind: a mean of values, and the weight it stands
 /// for.

@@ -72,7 +72,7 @@ struct ThreeThreads {
 }  // namespace
 
 int main() {
-  const double softmax_scale = 0.25;  // 1/sqrt(16)
+  const double softmax_scale = heed::default_softmax_scale(head_dim);
   const Matrix key = normal_matrix(100, head_dim, 1), value = normal_matrix(100, head_dim, 2);
   const Matrix other_key = normal_matrix(10, head_dim, 3),
                other_value = normal_matrix(10, head_dim, 4);

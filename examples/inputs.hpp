@@ -27,7 +27,9 @@ inline Matrix weight_matrix(heed::Index out, heed::Index in, unsigned seed) {
   return normal_matrix(out, in, seed) / std::sqrt(static_cast<float>(in));
 }
 
-/// The largest difference between two matrices.
-inline float distance(const Matrix& a, const Matrix& b) { return (a - b).cwiseAbs().maxCoeff(); }
+/// The largest difference between two matrices; NaN if there is one.
+inline float distance(const Matrix& a, const Matrix& b) {
+  return (a - b).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
+}
 
 inline const char* yes_or_no(bool answer) { return answer ? "yes" : "no"; }

@@ -49,16 +49,15 @@ inline BatchCase mixed_case(Index count) {
   }
   return c;
 }
+/// How many heads of how many groups, and how wide.
+struct Heads {
+  Index num_heads, num_kv_heads, head_dim = 128, head_dim_v = 128;
+};
 /// A token each, on a prefix that all have in common and 256 tokens of their own.
-inline BatchCase prefix_case(std::string name, Index num_heads, Index num_kv_heads, Index count) {
+inline BatchCase prefix_case(std::string name, const Heads& heads, Index count) {
   constexpr Index prefix = 8192, own = 256;
-  const bool is_latent = num_kv_heads == 0;
-  BatchCase c{std::move(name),
-              num_heads,
-              is_latent ? 1 : num_kv_heads,
-              is_latent ? 576 : 128,
-              is_latent ? 512 : 128,
-              {},
+  BatchCase c{std::move(name), heads.num_heads,  heads.num_kv_heads,
+              heads.head_dim,  heads.head_dim_v, {},
               prefix};
   c.lengths.assign(static_cast<std::size_t>(count), {1, prefix + own});
   return c;
@@ -68,11 +67,11 @@ inline std::vector<BatchCase> batch_cases() {
   return {mixed_case(1),
           mixed_case(8),
           mixed_case(64),
-          prefix_case("prefix, GQA 16 heads / 4", 16, 4, 8),
-          prefix_case("prefix, GQA 16 heads / 4", 16, 4, 64),
-          prefix_case("prefix, MHA 16 heads / 16", 16, 16, 8),
-          prefix_case("prefix, MLA 16 heads", 16, 0, 8),
-          prefix_case("prefix, MLA 16 heads", 16, 0, 64)};
+          prefix_case("prefix, GQA 16 heads / 4", {16, 4}, 8),
+          prefix_case("prefix, GQA 16 heads / 4", {16, 4}, 64),
+          prefix_case("prefix, MHA 16 heads / 16", {16, 16}, 8),
+          prefix_case("prefix, MLA 16 heads", {16, 1, 576, 512}, 8),
+          prefix_case("prefix, MLA 16 heads", {16, 1, 576, 512}, 64)};
 }
 
 inline std::vector<float> random_numbers(Index count, unsigned seed) {

@@ -3,6 +3,7 @@
 /// A KvCache of any entry and any element as a QualityCase.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <type_traits>
 #include <variant>
@@ -54,8 +55,11 @@ class FilledCase final : public QualityCase {
     }
   }
 
+  /// The last row is decode()'s, so that what is timed is held against float64 as well.
   MatrixD attend_all() override {
     attend_rows(query_, out_);
+    out_.bottomRows(1).setConstant(std::numeric_limits<T>::quiet_NaN());
+    decode();
     return out_.template cast<double>();
   }
   void decode() override { attend_rows(query_.bottomRows(1), out_.bottomRows(1)); }

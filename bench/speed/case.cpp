@@ -10,11 +10,12 @@ namespace {
 /// The heads of a case: how many, of how many groups, how wide.
 struct Heads {
   Index num_heads, num_kv_heads, head_dim, head_dim_v = head_dim;
+  Kv kv = Kv::full;
 };
 
 constexpr Heads gqa_8_2{8, 2, 128};
 /// DeepSeek-V2-Lite's and DeepSeek-V3's heads over the latents.
-constexpr Heads mla_16{16, 1, 576, 512}, mla_128{128, 1, 576, 512};
+constexpr Heads mla_16{16, 1, 576, 512, Kv::latent}, mla_128{128, 1, 576, 512, Kv::latent};
 
 /// Cases under one heading, as "heading/name".
 class Cases {
@@ -26,8 +27,7 @@ class Cases {
       sequences[i].kv_begin = sequences[i - 1].kv_begin + sequences[i - 1].seqlen_kv;
     }
     cases_.push_back({std::move(name), std::move(sequences), heads.num_heads, heads.num_kv_heads,
-                      heads.head_dim, heads.head_dim_v, visible,
-                      heads.head_dim == 576 ? Kv::latent : Kv::full});
+                      heads.head_dim, heads.head_dim_v, visible, heads.kv});
   }
   void add_prefill(const std::string& name, Index seqlen, const Heads& heads,
                    Visible visible = Visible::causal) {

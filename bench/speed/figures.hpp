@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,7 +46,7 @@ struct KvStorage {
   /// What a result may be off by, in largest elements of its row. Of float: the rounding of scores
   /// up to about 5, which is that of their weights in proportion, and of sums of values; with room
   /// for 32 of it, since some sum 32k of them one after another.
-  double tolerance = 32 * 5 * 1.1920929e-7;
+  double tolerance = 32 * 5 * double{std::numeric_limits<float>::epsilon()};
   Products products = Products::widened;
 
   /// All keys and values of a case.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "speed/layer_suite.hpp"
 
+#include <limits>
+
 #include "speed/layer_case.hpp"
 #include "speed/measure.hpp"
 #include "speed/threads.hpp"
@@ -10,7 +12,7 @@ namespace {
 
 /// Elements are about 1 and results about as much; sums of up to 4096 products round by some tens
 /// of epsilon, once in each of three projections, and scores by as much again.
-constexpr double layer_tolerance = 200 * 1.2e-7;
+constexpr double layer_tolerance = 200 * double{std::numeric_limits<float>::epsilon()};
 /// About what is spent on a row.
 constexpr double layer_seconds = 1, crossover_seconds = 0.5;
 

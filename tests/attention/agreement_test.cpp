@@ -117,9 +117,7 @@ TYPED_TEST(AttendAgreement, LatentCachesAreKeysAndValuesAtOnce) {
     const RowsView<const TypeParam> key = view(inputs.key).head(0);
     cache.append(key.middle_cols(0, latent_dim), key.middle_cols(latent_dim, rope_dim));
     const double scale = shape.softmax_scale();
-    const auto causal = [&](Index, Index q_row, Index k) {
-      return k <= shape.seqlen_kv - shape.seqlen_q + q_row;
-    };
+    const auto causal = test::causal_on(shape);
     const reference::Score<test::Exact<TypeParam>> formula{
         .scale = static_cast<test::Exact<TypeParam>>(scale)};
     test::expect_attention(test::attend_source(view(inputs.query), cache, CausalMask{}, scale),

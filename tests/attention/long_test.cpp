@@ -31,9 +31,7 @@ void check(const AttentionShape& shape, const Mask& mask, const reference::Visib
 template <class T>
 void check(const AttentionShape& shape) {
   check<T>(shape, NoMask{}, {});
-  check<T>(shape, CausalMask{}, [&](Index, Index q_row, Index k) {
-    return k <= shape.seqlen_kv - shape.seqlen_q + q_row;
-  });
+  check<T>(shape, CausalMask{}, test::causal_on(shape));
 }
 
 template <class T>

@@ -19,10 +19,6 @@ namespace {
 using test::AttentionShape;
 using test::Random;
 
-bool causal(const AttentionShape& shape, Index q_row, Index k) {
-  return k <= shape.seqlen_kv - shape.seqlen_q + q_row;
-}
-
 /// Every policy on one shape, causal.
 template <class T>
 void check_scores(const AttentionShape& shape, std::uint64_t seed) {
@@ -31,9 +27,8 @@ void check_scores(const AttentionShape& shape, std::uint64_t seed) {
   test::for_each_score<T>(
       shape, random, [&](const char* name, const auto& score, const auto& formula) {
         SCOPED_TRACE(std::string(name) + " on " + shape.text());
-        test::expect_attention(
-            test::attend_matrices(inputs, CausalMask{}, score), inputs, formula,
-            [&](Index, Index q_row, Index k) { return causal(shape, q_row, k); });
+        test::expect_attention(test::attend_matrices(inputs, CausalMask{}, score), inputs, formula,
+                               test::causal_on(shape));
       });
 }
 
@@ -97,7 +92,7 @@ TYPED_TEST(AttendScores, Sinks) {
       const auto result = test::attend_matrices(inputs, CausalMask{}, shape.softmax_scale());
       test::expect_attention(result, inputs,
                              {.scale = static_cast<test::Exact<TypeParam>>(shape.softmax_scale())},
-                             [&](Index, Index q_row, Index k) { return causal(shape, q_row, k); });
+                             test::causal_on(shape));
 
       // The log-sum-exp is that of the keys alone, and a sink of -inf is none.
       auto without = inputs;

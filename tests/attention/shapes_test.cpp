@@ -29,11 +29,8 @@ class AttendShapes : public testing::Test {
     const double scale = shape.softmax_scale();
     const reference::Score<test::Exact<T>> formula{.scale = static_cast<test::Exact<T>>(scale)};
     test::expect_attention(test::attend_matrices(inputs, NoMask{}, scale), inputs, formula);
-    const auto causal = [&](Index, Index q_row, Index k) {
-      return k <= shape.seqlen_kv - shape.seqlen_q + q_row;
-    };
     test::expect_attention(test::attend_matrices(inputs, CausalMask{}, scale), inputs, formula,
-                           causal);
+                           test::causal_on(shape));
   }
 };
 using Elements = testing::Types<float, double>;

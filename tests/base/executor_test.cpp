@@ -72,6 +72,21 @@ TEST_P(ExecutorTest, NeverRunsMoreThanItsConcurrency) {
   EXPECT_LE(most, executor.concurrency());
 }
 
+// Else an executor that leaves all to the calling thread would pass every test.
+TEST_P(ExecutorTest, RunsAsManyAtATimeAsItsConcurrency) {
+  const AnyExecutor executor = GetParam().executor;
+  const Index count = executor.concurrency();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  std::atomic<Index> arrived = 0, met = 0;
+  executor.parallel_for(count, [&](Index) {
+    ++arrived;
+    while (arrived < count && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::yield();
+    if (arrived == count) ++met;
+  });
+  EXPECT_EQ(met, count);
+}
+
 TEST_P(ExecutorTest, RethrowsAnExceptionWhenAllTasksAreDone) {
   const AnyExecutor executor = GetParam().executor;
   std::atomic<int> done = 0;

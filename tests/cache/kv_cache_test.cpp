@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "support/cached_tokens.hpp"  // FullTokens, LatentTokens
@@ -161,16 +162,14 @@ TYPED_TEST(Cache, IsAsItWasWhenItsCapacityIsExceeded) {
   for (const Index held : {0, 1, 63, 64, 99, 100}) {
     auto cache = tokens.empty_cache(100);
     tokens.append(cache, 0, held);
-    for (const Index more : {Index{101} - held, Index{200} - held, Index{150}}) try {
-        others.append(cache, 0, more);
-        ADD_FAILURE() << "nothing was thrown";
-      } catch (const CapacityError& error) {
-        EXPECT_EQ(error.what(), "heed::KvCache: " + std::to_string(held) +
-                                    " tokens are cached and " + std::to_string(more) +
-                                    " more were given, but the capacity is 100");
-        EXPECT_EQ(cache.seqlen(), held);
-        tokens.expect_held(cache, held);
-      }
+    for (const Index more : {Index{101} - held, Index{200} - held, Index{150}}) {
+      EXPECT_THAT([&] { others.append(cache, 0, more); },
+                  testing::ThrowsMessage<CapacityError>(
+                      "heed::KvCache: " + std::to_string(held) + " tokens are cached and " +
+                      std::to_string(more) + " more were given, but the capacity is 100"));
+      EXPECT_EQ(cache.seqlen(), held);
+      tokens.expect_held(cache, held);
+    }
     tokens.append(cache, held, 100 - held);  // what fits still fits
     tokens.expect_held(cache, 100);
   }

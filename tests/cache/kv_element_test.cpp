@@ -14,6 +14,7 @@
 #include "heed/cache/kv_cache.hpp"
 #include "support/cached_tokens.hpp"  // FullTokens, LatentTokens
 #include "support/random.hpp"         // Random
+#include "support/tolerance.hpp"      // unit_roundoff
 
 namespace heed {
 namespace {
@@ -54,7 +55,9 @@ TEST(KvElement, SixteenBitsKeepNanAndInf) {
   }
 }
 
-// Half a step of the row's scale at most; the largest element stays itself.
+// Half a step of the row's scale at most, which is 1/254 of the largest; the largest stays itself.
+// With unit roundoff u: x / scale and code * scale round by u of the largest each, which is 254 u
+// of half a step, and the scale by u; the largest by a quotient and a product.
 TEST(KvElement, Int8IsWithinHalfAStep) {
   Random random(1);
   for (const double deviation : {1e-30, 1.0, 1e30}) {
@@ -63,9 +66,10 @@ TEST(KvElement, Int8IsWithinHalfAStep) {
     for (const float x : row) largest = std::max(largest, std::abs(x));
     const std::vector<float> found = read_back<int8>(row);
     for (std::size_t i = 0; i < row.size(); ++i) {
-      EXPECT_NEAR(found[i], row[i], 1.000001 * static_cast<double>(largest) / 254);
+      const double u = test::unit_roundoff<float>, most = static_cast<double>(largest);
+      EXPECT_NEAR(found[i], row[i], (1 + 509 * u) * most / 254);
       if (std::abs(row[i]) == largest) {
-        EXPECT_NEAR(found[i], row[i], 1e-6 * static_cast<double>(largest));
+        EXPECT_NEAR(found[i], row[i], 2 * u * most);
       }
     }
   }

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "heed/cache/kv_file.hpp"
@@ -39,12 +40,7 @@ class KvFileErrors : public testing::Test {
   /// Fails unless `act` throws an Error of these words and leaves the cache as it was.
   template <class Error = FileError, class Act>
   void expect_error(const std::string& words, const Act& act) {
-    try {
-      act();
-      ADD_FAILURE() << "nothing was thrown, expected: " << words;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.what(), words);
-    }
+    EXPECT_THAT(act, testing::ThrowsMessage<Error>(words));
     EXPECT_TRUE(saved(cache_) == before_);
   }
   template <class Error = FileError>
@@ -102,9 +98,6 @@ TEST_F(KvFileErrors, SaysWhatIsMissing) {
                  "which no header of heed::save has");
   expect_refused(std::string("\x10\0\0\0\0\0\0\0{\"weight\":{\"dty", 24),
                  "the header has {\"weight\":{\"dty? where {\"__metadata__\":{ is expected");
-  std::string altered = file_;
-  altered.back() ^= 1;
-  EXPECT_THROW(load_from(altered, cache_), FileError);
   expect_refused(with_replaced(file_, "\"shape\":[2,", "\"shape\":[3,"),
                  "the header's end is not that of \"pages\", U8 [2, 4352]");
   expect_refused(with_replaced(file_, "\"seqlen\"", "\"sqelen\""),
@@ -148,12 +141,8 @@ TEST_F(KvFileErrors, NamesTheFieldThatDiffers) {
 
   KvCache<FullKv<2, 8, 5>, bf16> full(10);
   const auto full_differs = [](const auto& saved_cache, auto&& loaded, const std::string& words) {
-    try {
-      load_from(saved(saved_cache), loaded);
-      ADD_FAILURE() << "nothing was thrown, expected: " << words;
-    } catch (const FileError& error) {
-      EXPECT_EQ(error.what(), "heed::load: " + words);
-    }
+    EXPECT_THAT([&] { load_from(saved(saved_cache), loaded); },
+                testing::ThrowsMessage<FileError>("heed::load: " + words));
   };
   full_differs(full, KvCache<FullKv<3, 8, 5>, bf16>(10),
                "num_kv_heads is 2 in the file, 3 in the cache");

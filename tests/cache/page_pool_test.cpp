@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "heed/cache/kv_cache.hpp"
@@ -29,12 +30,7 @@ using Pool = PagePool<FullKv<3, 20, 9>>;
 /// Fails unless `act` throws an Error of these words.
 template <class Error, class Act>
 void expect_error(const std::string& words, const Act& act) {
-  try {
-    act();
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.what(), words);
-  }
+  EXPECT_THAT(act, testing::ThrowsMessage<Error>(words));
 }
 
 class PagePoolTest : public testing::Test {

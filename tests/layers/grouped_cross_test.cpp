@@ -39,9 +39,6 @@ class CrossAttention : public testing::Test {
         test::normal_matrix<T>(random.integer(1, 90), *features.memory_dim, random));
     }
   }
-  static KvCache<FullKv<>, T> cache_for(const GroupedShape& shape, Index capacity) {
-    return KvCache<FullKv<>, T>(capacity, kv_entry(shape));
-  }
 };
 using Elements = testing::Types<float, double>;
 TYPED_TEST_SUITE(CrossAttention, Elements);
@@ -76,7 +73,7 @@ TYPED_TEST(CrossAttention, ReadsACachedMemory) {
   this->for_each_layer(15, [&](const GroupedCase<TypeParam>& layer_case, const Matrix<TypeParam>& x,
                                const Matrix<TypeParam>& memory) {
     const auto layer = layer_case.layer();
-    auto cache = this->cache_for(layer_case.shape(), memory.rows);
+    auto cache = layer_case.cache(memory.rows);
     layer.append_memory(view(memory), view(memory), cache);
     EXPECT_EQ(cache.seqlen(), memory.rows);
     const auto positions = positions_from(0, x.rows + memory.rows);
@@ -98,7 +95,7 @@ TYPED_TEST(CrossAttention, CachesAMemoryInParts) {
   this->for_each_layer(10, [&](const GroupedCase<TypeParam>& layer_case, const Matrix<TypeParam>& x,
                                const Matrix<TypeParam>& memory) {
     const auto layer = layer_case.layer();
-    auto cache = this->cache_for(layer_case.shape(), memory.rows);
+    auto cache = layer_case.cache(memory.rows);
     const Index cut = memory.rows / 2;
     for (const auto& part :
          {view(memory).middle_rows(0, cut), view(memory).middle_rows(cut, memory.rows - cut)})
@@ -137,7 +134,7 @@ TYPED_TEST(CrossAttention, IsItsProjectionsAndAttend) {
                         view(out), options);
     EXPECT_EQ(out.data, expected.data);
 
-    auto cache = this->cache_for(shape, memory.rows);
+    auto cache = layer_case.cache(memory.rows);
     layer.append_memory(view(memory), view(memory), cache, options);
     layer.forward_cross(view(x), std::as_const(cache), PaddingMask{0, memory.rows - 1}, 0.5,
                         view(out), options);

@@ -24,11 +24,6 @@ using test::Random;
 using test::view;
 
 template <class T>
-KvCache<FullKv<>, T> cache_for(const GroupedShape& shape, Index capacity) {
-  return KvCache<FullKv<>, T>(capacity, kv_entry(shape));
-}
-
-template <class T>
 class GroupedLayer : public testing::Test {
  protected:
   /// Calls f(layer case, x) on random layers and inputs.
@@ -65,7 +60,7 @@ TYPED_TEST(GroupedLayer, ThroughACacheInChunks) {
                          const auto layer = layer_case.layer();
                          for (const Index chunk : {Index{1}, Index{7}, Index{64}, x.rows}) {
                            SCOPED_TRACE("chunks of " + std::to_string(chunk));
-                           auto cache = cache_for<TypeParam>(layer_case.shape(), x.rows);
+                           auto cache = layer_case.cache(x.rows);
                            Matrix<TypeParam> out(x.rows, x.cols);
                            for (Index begin = 0; begin < x.rows; begin += chunk) {
                              const Index count = std::min(chunk, x.rows - begin);
@@ -88,7 +83,7 @@ TYPED_TEST(GroupedLayer, AtAnyPositions) {
         Matrix<TypeParam> out(x.rows, x.cols), cached(x.rows, x.cols);
         layer.forward(view(x), CausalMask{}, view(out), {.positions = positions});
         layer_case.expect(out, x, x, positions, test::causal);
-        auto cache = cache_for<TypeParam>(layer_case.shape(), x.rows);
+        auto cache = layer_case.cache(x.rows);
         layer.forward(view(x), cache, CausalMask{}, view(cached), {.positions = positions});
         layer_case.expect(cached, x, x, positions, test::causal);
       });
@@ -113,7 +108,7 @@ TYPED_TEST(GroupedLayer, WithAScore) {
         };
         layer.forward(view(x), CausalMask{}, score, view(out));
         layer_case.expect(out, x, x, positions, test::causal, change);
-        auto cache = cache_for<TypeParam>(layer_case.shape(), x.rows);
+        auto cache = layer_case.cache(x.rows);
         layer.forward(view(x), cache, CausalMask{}, score, view(cached));
         layer_case.expect(cached, x, x, positions, test::causal, change);
       });

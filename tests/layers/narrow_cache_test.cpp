@@ -57,17 +57,6 @@ class NarrowCache : public testing::Test {
     EXPECT_LT(error, 8 * step * static_cast<double>(largest));
     EXPECT_GT(error, 0) << "elements are rounded, else this test sees nothing";
   }
-
-  /// The tokens of x in chunks. \param forward  (rows of x, rows of out)
-  template <class Forward>
-  static Matrix<float> in_chunks(const Matrix<float>& x, Index chunk, const Forward& forward) {
-    Matrix<float> out(x.rows, x.cols);
-    for (Index begin = 0; begin < x.rows; begin += chunk) {
-      const Index count = std::min(chunk, x.rows - begin);
-      forward(view(x).middle_rows(begin, count), view(out).middle_rows(begin, count));
-    }
-    return out;
-  }
 };
 using Elements = testing::Types<f16, Native<bf16>, int8, Rotated<int4>>;
 TYPED_TEST_SUITE(NarrowCache, Elements);
@@ -79,7 +68,7 @@ TYPED_TEST(NarrowCache, OfKeysAndValues) {
   const auto layer = layer_case.layer();
   const auto x = test::normal_matrix<float>(num_tokens, grouped.model_dim, random);
   const auto run = [&](auto cache, Index chunk) {
-    return this->in_chunks(x, chunk, [&](RowsView<const float> rows, RowsView<float> out) {
+    return test::in_chunks(x, chunk, [&](RowsView<const float> rows, RowsView<float> out) {
       layer.forward(rows, cache, CausalMask{}, out);
     });
   };
@@ -95,7 +84,7 @@ TYPED_TEST(NarrowCache, OfLatentsOnEitherPath) {
   const auto x = test::normal_matrix<float>(num_tokens, latent.model_dim, random);
   for (const MlaPath path : {MlaPath::absorbed, MlaPath::expanded}) {
     const auto run = [&](auto cache) {
-      return this->in_chunks(x, 32, [&](RowsView<const float> rows, RowsView<float> out) {
+      return test::in_chunks(x, 32, [&](RowsView<const float> rows, RowsView<float> out) {
         layer.forward(rows, cache, CausalMask{}, out, {.path = path});
       });
     };

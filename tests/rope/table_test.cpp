@@ -2,34 +2,15 @@
 /// \file
 /// Tables change no bit, calls allocate nothing, and threads may share a Rope.
 
-#include <atomic>
 #include <cmath>
-#include <cstddef>
-#include <cstdlib>
-#include <new>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "heed/rope/rope.hpp"
-#include "support/random.hpp"  // Random
-
-namespace {
-
-/// How often this program has asked for memory.
-std::atomic<std::size_t> num_allocations = 0;
-
-}  // namespace
-
-// Not inlined: where g++ inlines one of these alone, it takes new and free() for a mismatched pair.
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  ++num_allocations;
-  if (void* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "support/allocation_count.hpp"  // count_allocations
+#include "support/random.hpp"            // Random
 
 namespace heed {
 namespace {
@@ -106,15 +87,16 @@ TEST(Rope, AllocatesNothing) {
   for (const RopeScaling& scaling : scalings()) {
     const Rope direct({.rope_dim = rope_dim, .scaling = scaling});
     const Rope tabulated = direct.tabulate(128);
-    const std::size_t before = num_allocations;
-    for (const Rope* rope : {&direct, &tabulated}) {
-      rope->rotate(heads, positions);
-      rope->rotate(heads, 5);
-      rope->rotate_inverse(heads, positions, 200);
-    }
-    EXPECT_EQ(num_allocations, before);
-    EXPECT_NE(Rope(direct).tabulate(1).options().rope_dim, 0);
-    EXPECT_GT(num_allocations, before) << "the counter counts nothing";
+    EXPECT_EQ(test::count_allocations([&] {
+                for (const Rope* rope : {&direct, &tabulated}) {
+                  rope->rotate(heads, positions);
+                  rope->rotate(heads, 5);
+                  rope->rotate_inverse(heads, positions, 200);
+                }
+              }),
+              0);
+    EXPECT_GT(test::count_allocations([&] { (void)direct.tabulate(1); }), 0)
+        << "the counter counts nothing";
   }
 }
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -131,19 +132,23 @@ TYPED_TEST(WalshHadamard, KeepsDotProducts) {
     Row<TypeParam> query(width, 0, random), key(width, 1, random);
     const Exact exact_query = by_matrix(query.data(), width);
     const Exact exact_key = by_matrix(key.data(), width);
-    long double before = 0, after = 0, bound = 0;
-    for (Index c = 0; c < width; ++c) before += static_cast<long double>(query[c]) * key[c];
+    long double before = 0, after = 0, bound = 0, magnitudes = 0;
+    const auto add_product = [&](Index c, long double& sum) {
+      const long double product = static_cast<long double>(query[c]) * key[c];
+      sum += product, magnitudes += std::abs(product);
+    };
+    for (Index c = 0; c < width; ++c) add_product(c, before);
     simd::rotate_hadamard(query.data(), width);
     simd::rotate_hadamard(key.data(), width);
     for (Index c = 0; c < width; ++c) {
       const auto at = static_cast<std::size_t>(c);
-      after += static_cast<long double>(query[c]) * key[c];
+      add_product(c, after);
       bound += std::abs(exact_query.row[at]) * exact_key.bound[at] +
                std::abs(exact_key.row[at]) * exact_query.bound[at] +
                exact_query.bound[at] * exact_key.bound[at];
     }
-    // Of an odd width nothing changed. The sums here are rounded, too, in long double.
-    bound += 1e-15L * (std::abs(before) + width);
+    // The sums here are rounded, too, and so is the matrix's row, in long double.
+    bound += 2 * width * std::numeric_limits<long double>::epsilon() * magnitudes;
     ASSERT_LE(std::abs(after - before), bound) << "width " << width;
   }
 }

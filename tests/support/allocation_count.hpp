@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
 /// Counts what a program allocates with `new`. It replaces the global operator new, so include it
-/// in one source file of a program only.
+/// in one source file of a program only. Eigen's own matrices come from malloc and are not counted.
 #pragma once
 
 #include <atomic>

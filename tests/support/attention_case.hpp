@@ -40,6 +40,15 @@ struct AttentionShape {
   double softmax_scale() const { return 1 / std::sqrt(static_cast<double>(head_dim)); }
 };
 
+/// What CausalMask shows: the last query sees the last key.
+inline auto causal_on(Index seqlen_q, Index seqlen_kv) {
+  return
+      [before = seqlen_kv - seqlen_q](Index, Index q_row, Index k) { return k <= before + q_row; };
+}
+inline auto causal_on(const AttentionShape& shape) {
+  return causal_on(shape.seqlen_q, shape.seqlen_kv);
+}
+
 template <class T>
 struct AttentionInputs {
   Heads<T> query;  // [num_heads, seqlen_q, head_dim]

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "heed/cache/kv_cache.hpp"                  // KvCache
 #include "heed/layers/grouped_query_attention.hpp"  // GroupedShape, GroupedWeights
 #include "reference/grouped_layer.hpp"              // GroupedLayer
 #include "support/layer_case.hpp"                   // LinearCase, NormCase, expect_as_exact
@@ -83,6 +84,9 @@ class GroupedCase {
     return features_.rope ? std::optional<Rope>(*features_.rope) : std::nullopt;
   }
   GroupedQueryAttention<T> layer() const { return {shape(), weights(), rope()}; }
+  KvCache<FullKv<>, T> cache(Index capacity) const {
+    return KvCache<FullKv<>, T>(capacity, kv_entry(shape()));
+  }
 
   /// The same layer by plain loops in U.
   template <class U>

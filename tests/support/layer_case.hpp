@@ -103,6 +103,17 @@ struct Unchanged {
   void operator()(Score&) const {}
 };
 
+/// The tokens of x in chunks. \param forward  (rows of x, rows of out)
+template <class T, class Forward>
+Matrix<T> in_chunks(const Matrix<T>& x, Index chunk, const Forward& forward) {
+  Matrix<T> out(x.rows, x.cols);
+  for (Index begin = 0; begin < x.rows; begin += chunk) {
+    const Index count = std::min(chunk, x.rows - begin);
+    forward(view(x).middle_rows(begin, count), view(out).middle_rows(begin, count));
+  }
+  return out;
+}
+
 /// What CausalMask shows where queries and keys are the same rows.
 inline bool causal(Index, Index q_row, Index kv_row) { return kv_row <= q_row; }
 
