@@ -26,10 +26,13 @@ std::span<const heed::bench::ElementType> heed::bench::element_types() {
       named<Native<int8>>("int8n"),
       named<Native<Rotated<int8>>>("int8rn"),
       named<PerChannel<int8>>("int8c"),
+      named<Native<PerChannel<int8>>>("int8cn"),
       named<Rotated<int8>>("int8r"),
       named<Rotated<PerChannel<int8>>>("int8cr"),
       named<int4>("int4"),
+      named<Native<int4>>("int4n"),
       named<Rotated<int4>>("int4r"),
+      named<Native<Rotated<int4>>>("int4rn"),
   };
   return types;
 }

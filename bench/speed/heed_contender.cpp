@@ -136,7 +136,9 @@ std::vector<ContenderKind> heed_kinds() {
           narrow_kind<int8>("heed-int8"),
           narrow_kind<Native<int8>>("heed-int8-native", 1.0 / (1 << 8)),
           narrow_kind<PerChannel<int8>>("heed-int8c"),
-          narrow_kind<int4>("heed-int4")};
+          narrow_kind<Native<PerChannel<int8>>>("heed-int8c-native", 1.0 / (1 << 8)),
+          narrow_kind<int4>("heed-int4"),
+          narrow_kind<Native<int4>>("heed-int4-native", 1.0 / (1 << 8))};
 }
 
 }  // namespace heed::bench

@@ -31,21 +31,28 @@ template <class Cache>
 using NativeElement =
     std::conditional_t<Cache::products == Products::native, typename Cache::Element, void>;
 
-/// What columns of queries in fixed point stand for. \tparam Code  simd::SplitCode
+template <class Cache>
+constexpr bool is_rotated_cache = Cache::row_rotation == RowRotation::walsh_hadamard;
+
+/// What a row in fixed point stands for. \tparam Code  simd::SplitCode
+template <class Code>
+void round_to_codes(float* row, Index width) {
+  const Index padded = round_up(width, Code::block);
+  std::vector<Code> codes(static_cast<std::size_t>(padded));
+  const auto units = simd::DepthStep<float, Code>::encode(row, width, codes.data(), 0, padded);
+  for (Index c = 0; c < width; ++c) {
+    const int8* const upper = Code::upper(codes.data(), c);
+    row[c] = units.unit * static_cast<float>(256 * upper[0] + upper[Code::block]);
+  }
+}
+/// What columns of queries in fixed point stand for.
 template <class Cache, class Code>
 void round_to_codes(RowsView<float> query) {
-  constexpr bool is_rotated = Cache::row_rotation == RowRotation::walsh_hadamard;
-  const Index width = round_up(query.cols, Code::block);
-  std::vector<Code> codes(static_cast<std::size_t>(width));
   for (Index r = 0; r < query.rows; ++r) {
-    if (is_rotated) simd::rotate_hadamard(query.row(r), query.cols);
-    const auto row =
-        simd::DepthStep<float, Code>::encode(query.row(r), query.cols, codes.data(), 0, width);
-    for (Index c = 0; c < query.cols; ++c) {
-      const int8* const upper = Code::upper(codes.data(), c);
-      query(r, c) = row.unit * static_cast<float>(256 * upper[0] + upper[Code::block]);
-    }
-    if (is_rotated) simd::rotate_hadamard(query.row(r), query.cols);  // its own inverse
+    if (is_rotated_cache<Cache>) simd::rotate_hadamard(query.row(r), query.cols);
+    round_to_codes<Code>(query.row(r), query.cols);
+    // its own inverse
+    if (is_rotated_cache<Cache>) simd::rotate_hadamard(query.row(r), query.cols);
   }
 }
 
@@ -53,23 +60,63 @@ void round_to_codes(RowsView<float> query) {
 template <class Cache>
 Heads<float> as_multiplied(Heads<float> query, Index width) {
   using Element = NativeElement<Cache>;
-  using Code = std::conditional_t<std::is_same_v<Element, int8>, simd::CodeFactor, float>;
+  using Code = std::conditional_t<has_scales<Element>, simd::CodeFactor, float>;
   for (Index head = 0; head < query.heads; ++head) {
     const RowsView<float> rows = view(query).head(head);
-    if constexpr (!std::is_same_v<Code, float>)
+    if constexpr (!std::is_same_v<Code, float> && !HasOpenPage<Cache>)
       round_to_codes<Cache, Code>(rows.middle_cols(0, width));
     if (std::is_same_v<Element, void>) continue;
     for (Index r = 0; r < rows.rows; ++r)
-      for (Index c = std::is_same_v<Element, int8> ? width : 0; c < rows.cols; ++c)
+      for (Index c = has_scales<Element> ? width : 0; c < rows.cols; ++c)
         rows(r, c) = static_cast<float>(static_cast<bf16>(rows(r, c)));
   }
   return query;
 }
+/// Queries that are scaled per channel and page before they come to fixed point: what that adds to
+/// each score, [num_heads, seqlen_q, seqlen_kv].
+template <class Cache, class Code>
+Heads<double> added_by_codes(const Heads<float>& query, const Cache& cache) {
+  constexpr Index shared = rows_per_element<typename Cache::Element>;
+  Heads<double> added(query.heads, query.rows, cache.seqlen());
+  std::vector<typename Cache::Element> scratch(static_cast<std::size_t>(cache.page_scratch()));
+  std::vector<float> row(static_cast<std::size_t>(query.cols)), exact;
+  for (Index head = 0; head < query.heads; ++head)
+    for (Index page = 0; page < cache.open_page_index(); ++page) {
+      const auto keys = cache.page(head * cache.num_kv_heads() / query.heads, page, scratch.data());
+      for (Index q_row = 0; q_row < query.rows; ++q_row) {
+        std::copy_n(view(query).row(head, q_row), query.cols, row.data());
+        if (is_rotated_cache<Cache>) simd::rotate_hadamard(row.data(), query.cols);
+        for (Index c = 0; c < query.cols; ++c)
+          row[static_cast<std::size_t>(c)] *= static_cast<float>(keys.channel_scales[c]);
+        exact = row;
+        round_to_codes<Code>(row.data(), query.cols);
+        for (Index token = 0; token < page_size; ++token)
+          for (std::size_t c = 0; c < row.size(); ++c)
+            added(head, q_row, page * page_size + token) +=
+                (static_cast<double>(row[c]) - static_cast<double>(exact[c])) *
+                simd::code_of(keys.keys[static_cast<Index>(c) / shared * keys.key_stride + token],
+                              static_cast<Index>(c));
+      }
+    }
+  return added;
+}
+/// What scores are of what the kernel multiplies with.
+template <class Cache>
+reference::Score<double> score_of(const Heads<float>& query, const Cache& cache, double scale) {
+  reference::Score<double> score{.scale = scale};
+  if constexpr (has_scales<NativeElement<Cache>> && HasOpenPage<Cache> &&
+                !std::is_same_v<simd::CodeFactor, float>) {
+    score.bias = added_by_codes<Cache, simd::CodeFactor>(query, cache);
+    for (double& bias : score.bias->data) bias *= scale;
+  }
+  return score;
+}
+
 /// A probability is rounded to bf16, or to half a code.
 template <class Cache>
 constexpr test::ProbError prob_error = {
     .of_itself = std::is_same_v<NativeElement<Cache>, bf16> ? 1.0 / (1 << 8) : 0,
-    .of_page = std::is_same_v<NativeElement<Cache>, int8> ? 0.5 / 32639 : 0};
+    .of_page = has_scales<NativeElement<Cache>> ? 0.5 / 32639 : 0};
 
 /// The same queries and tokens, as the kernel has them of a cache, in float.
 template <class Cache>
@@ -114,17 +161,19 @@ class AttendElement : public testing::Test {
   }
 };
 using Elements = testing::Types<f16, bf16, Native<bf16>, int8, Native<int8>, Native<Rotated<int8>>,
-                                PerChannel<int8>, int4, Rotated<int8>, Rotated<int4>>;
+                                PerChannel<int8>, Native<PerChannel<int8>>, int4, Native<int4>,
+                                Rotated<int8>, Rotated<int4>, Native<Rotated<int4>>>;
 TYPED_TEST_SUITE(AttendElement, Elements);
 
 TYPED_TEST(AttendElement, AgreesWithTheFormulaOnWhatTheCacheHolds) {
-  this->for_each_case([](const AttentionShape& shape, const AttentionInputs<float>& held,
-                         const auto& cache) {
-    const auto result =
-        test::attend_source(view(held.query), cache, CausalMask{}, shape.softmax_scale());
-    test::expect_attention(result, held, {.scale = shape.softmax_scale()}, test::causal_on(shape),
-                           prob_error<std::remove_cvref_t<decltype(cache)>>);
-  });
+  this->for_each_case(
+      [](const AttentionShape& shape, const AttentionInputs<float>& held, const auto& cache) {
+        const auto result =
+            test::attend_source(view(held.query), cache, CausalMask{}, shape.softmax_scale());
+        test::expect_attention(result, held, score_of(held.query, cache, shape.softmax_scale()),
+                               test::causal_on(shape),
+                               prob_error<std::remove_cvref_t<decltype(cache)>>);
+      });
 }
 
 // Widening 16 bits is exact, so the kernel computes with the same numbers in the same order.
@@ -145,7 +194,7 @@ TYPED_TEST(AttendElement, SixteenBitsGiveTheBitsOfFloat) {
 }
 
 TYPED_TEST(AttendElement, OfLatentsAgreesWithTheFormula) {
-  if constexpr (!std::is_same_v<TypeParam, PerChannel<int8>>) {
+  if constexpr (CanStore<LatentKv<>, TypeParam>) {
     Random random(5);
     for (const Index seqlen_q : {1, 40}) {
       constexpr Index num_heads = 5, latent_dim = 40, rope_dim = 12, seqlen_kv = 150;
@@ -174,7 +223,11 @@ TYPED_TEST(AttendElement, OfLatentsAgreesWithTheFormula) {
 }
 
 // Codes hold no such number, so what multiplies them says it for the row, and for no other.
-TEST(AttendNative, NumbersThatAreNotFiniteAreNan) {
+template <class Element>
+class AttendCodes : public testing::Test {};
+TYPED_TEST_SUITE(AttendCodes, testing::Types<Native<int8>, Native<int4>>);
+
+TYPED_TEST(AttendCodes, NumbersThatAreNotFiniteAreNan) {
   Random random(8);
   constexpr float infinity = std::numeric_limits<float>::infinity();
   auto inputs = test::normal_inputs<float>({.num_heads = 3,
@@ -184,7 +237,7 @@ TEST(AttendNative, NumbersThatAreNotFiniteAreNan) {
                                             .head_dim = 9,
                                             .head_dim_v = 21},
                                            random);
-  KvCache<FullKv<1, 9, 21>, Native<int8>> cache(90);
+  KvCache<FullKv<1, 9, 21>, TypeParam> cache(90);
   cache.append(view(inputs.key), view(inputs.value));
   const auto run = [&] {
     return test::attend_source(view(inputs.query), cache, CausalMask{}, 0.3);

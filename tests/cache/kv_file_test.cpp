@@ -125,6 +125,8 @@ TEST(KvFile, OfPlainElementsServesNativeOnesAndBack) {
   exchange(bf16());
   exchange(int8());
   exchange(Rotated<int8>());
+  exchange(PerChannel<int8>());
+  exchange(int4());
 }
 
 TEST(KvFile, IsSafetensorsWithAHeaderOfOneText) {

@@ -1,4 +1,4 @@
-// expect: heed: a source of Products::native needs int8, or bf16 that is not rotated.
+// expect: heed: a source of Products::native needs codes, or bf16 that is not rotated.
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
 

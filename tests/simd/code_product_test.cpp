@@ -8,10 +8,12 @@
 #include <concepts>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "heed/simd/nibbles.hpp"
 #include "support/expect_attention.hpp"  // WorstError
 #include "support/padded_rows.hpp"       // PaddedRows
 #include "support/random.hpp"            // Random
@@ -150,6 +152,55 @@ TYPED_TEST(CodeProduct, OfDotProductsEveryShape) {
   }
 }
 
+// Sums are of whole numbers either way.
+TYPED_TEST(CodeProduct, OfNibblesIsThatOfTheirCodes) {
+  if constexpr (TestFixture::is_there) {
+    using Step = simd::DepthStep<float, TypeParam>;
+    Random random(6);
+    for (const Index rows : {1, 2, 3, 13})
+      for (const Index vectors : {1, 2, 3, 4, 8, 11})
+        for (const Index depth : {1, 2, 5, 48, 64, 67})
+          for (const Index first : {0, 1, 2, 7}) {
+            if (first >= depth) continue;
+            const Index cols = vectors * n, pairs = ceil_div(depth, 2);
+            std::vector<int4> nibbles(static_cast<std::size_t>(pairs * cols));
+            for (int4& element : nibbles)
+              element.pair = static_cast<std::uint8_t>(random.integer(0, 255));
+            std::vector<int8> codes(2 * nibbles.size());
+            simd::unpack_codes(nibbles.data(), pairs, cols, codes.data());
+            const RowsView<const int4> packed(nibbles.data(), pairs, cols);
+            const RowsView<const int8> unpacked(codes.data(), depth, cols);
+            const std::string place = std::to_string(rows) + " rows, depth " +
+                                      std::to_string(depth) + " from " + std::to_string(first) +
+                                      ", " + std::to_string(cols) + " columns";
+
+            const Factors<TypeParam> left(Rows<float>(rows, depth - first, random), first);
+            const auto carry = random.uniforms<float>(rows, 0, 1);
+            Rows<float> expected = Rows<float>(rows, cols, random), found = expected;
+            const auto some = left.view().middle_cols(0, round_up(depth, Step::rows));
+            simd::product_carry(some, left.units.data(), StripsView(unpacked), expected.view(),
+                                carry.data(), first, unpacked.data);
+            simd::product_carry(some, left.units.data(), StripsView(packed), found.view(),
+                                carry.data(), first, packed.data);
+            EXPECT_EQ(found.data, expected.data) << place << ", carried";
+            if (first > 0) continue;
+            simd::product(some, left.units.data(), unpacked, expected.view(), unpacked.data);
+            simd::product(some, left.units.data(), packed, found.view(), packed.data);
+            EXPECT_EQ(found.data, expected.data) << place;
+
+            const Index tokens = 2 * pairs / 4 * 4;
+            const Factors<TypeParam> query(Rows<float>(rows, cols, random), 0);
+            Rows<float> scores = Rows<float>(rows, tokens, random), of_nibbles = scores;
+            simd::dot_product(query.view(), query.units.data(),
+                              RowsView<const int8>(codes.data(), tokens, cols), scores.view());
+            simd::dot_product(query.view(), query.units.data(),
+                              RowsView<const int4>(nibbles.data(), tokens / 2, cols),
+                              of_nibbles.view());
+            EXPECT_EQ(of_nibbles.data, scores.data) << place << ", dot products";
+          }
+  }
+}
+
 // The largest sums there are: of a thousand products, all of one sign.
 TYPED_TEST(CodeProduct, OfTheLargestCodesIsExact) {
   if constexpr (TestFixture::is_there) {
@@ -163,9 +214,9 @@ TYPED_TEST(CodeProduct, OfTheLargestCodesIsExact) {
       std::fill(columns.data.begin(), columns.data.end(), static_cast<int8>(sign * 127));
       const Factors<TypeParam> left(numbers, 0);
       Rows<float> score(1, 4, random), product(1, n, random);
-      simd::dot_product(left.view(), left.units.data(), keys.view(), score.view());
-      simd::product(left.view(), left.units.data(), columns.view(), product.view(),
-                    columns.data.data());
+      simd::dot_product(left.view(), left.units.data(), std::as_const(keys).view(), score.view());
+      simd::product(left.view(), left.units.data(), std::as_const(columns).view(), product.view(),
+                    std::as_const(columns).data.data());
       const auto exact = static_cast<float>(sign * 127.0 * 32639 * depth);
       for (Index t = 0; t < 4; ++t) EXPECT_EQ(score.view()(0, t), exact);
       for (Index c = 0; c < n; ++c) EXPECT_EQ(product.view()(0, c), exact);

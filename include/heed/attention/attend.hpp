@@ -73,9 +73,12 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
       "softmax scale as a number, or wrap a lambda in CustomScore.");
   static_assert(std::same_as<ComputeType<typename Source::Element>, T>,
                 "heed: a cache of double is attended to in double, any other in float.");
-  static_assert(!IsNative<Source> || std::same_as<typename Source::Element, int8> ||
+  static_assert(!IsNative<Source> || has_scales<typename Source::Element> ||
                     (std::same_as<typename Source::Element, bf16> && !IsRotated<Source>),
-                "heed: a source of Products::native needs int8, or bf16 that is not rotated.");
+                "heed: a source of Products::native needs codes, or bf16 that is not rotated.");
+  static_assert(
+      !std::same_as<typename Source::Element, int4> || (IsNative<Source> && simd::takes_nibbles),
+      "heed: a source unpacks int4 to int8, unless native products take it as it lies.");
   check_optional_members<Source>();
   const Source& source = *problem.source;
   const auto& query = problem.query;

@@ -45,7 +45,8 @@ template <int Rows, class T, class Source, class Element>
 void scale_query_rows(const TileScratch<T, Source>& scratch, Index first, Index head_dim,
                       const PageView<Element>& page) {
   constexpr Index n = simd::lanes<T>;
-  const RowsView<const T> query = scratch.query_rows({first, first + Rows});
+  const T* const plain = scratch.plain_query + first * scratch.query_stride;
+  const RowsView<const T> query(plain, Rows, scratch.query_stride);
   const RowsView<T> to = scratch.scaled_query_rows({first, first + Rows});
   simd::Packet<T> sum[Rows];
   for (auto& s : sum) s = simd::broadcast(T{0});
@@ -84,12 +85,12 @@ template <class T, class Source, class Element>
 /// scores = query . keys, by the product that fits the layout of the keys and what factors are.
 template <class T, class Source, class Element>
 void multiply_keys(const TileScratch<T, Source>& scratch,
-                   RowsView<const typename TileScratch<T, Source>::Factor> query,
+                   RowsView<const PageFactor<T, Source, Element>> query,
                    [[maybe_unused]] Index first_row, RowsView<const Element> keys,
                    RowsView<T> scores, const Element* ahead) {
-  using Factor = typename TileScratch<T, Source>::Factor;
+  using Factor = PageFactor<T, Source, Element>;
   constexpr bool transposed = Source::key_layout == KeyLayout::transposed;
-  if constexpr (TileScratch<T, Source>::is_coded) {
+  if constexpr (std::same_as<Factor, simd::SplitCode>) {
     const simd::CodeRow* const units = scratch.query_units + first_row;
     if constexpr (transposed)
       simd::product(query, units, keys, scores, ahead);
@@ -109,17 +110,24 @@ template <class Problem, class T, class Source, class Element>
                                                        VectorRange vectors,
                                                        const TileScratch<T, Source>& scratch,
                                                        RowsView<T> scores) {
-  using Factor = typename TileScratch<T, Source>::Factor;
+  using Factor = PageFactor<T, Source, Element>;
   const Index head_dim = problem.source->head_dim();
-  const RowsView<const Factor> query =
-      scratch.query_rows(rows).middle_cols(0, round_up(head_dim, simd::DepthStep<T, Factor>::rows));
-  const RowsView<const Element> keys(page.view.keys + vectors.begin * simd::lanes<T>, head_dim,
-                                     scores.cols, page.view.key_stride);
-  if constexpr (has_scales<Element> && !IsNative<Source>) {
+  const RowsView<const Factor> query = scratch.template query_rows<Element>(rows).middle_cols(
+      0, round_up(head_dim, simd::DepthStep<T, Factor>::rows));
+  const RowsView<const Element> keys(page.view.keys + vectors.begin * simd::lanes<T>,
+                                     ceil_div(head_dim, rows_per_element<Element>), scores.cols,
+                                     page.view.key_stride);
+  if constexpr (has_scales<Element>) {
     if (page.view.channel_scales != nullptr) {
       scale_queries(scratch, rows, head_dim, page.view);
-      simd::product<T, Element, T>(scratch.scaled_query_rows(rows).middle_cols(0, head_dim), keys,
-                                   scores, page.after_keys);
+      if constexpr (TileScratch<T, Source>::is_coded) {
+        for (Index r = rows.begin; r < rows.end; ++r)
+          scratch.encode_query(scratch.scaled_query + r * scratch.query_stride, r, head_dim);
+        multiply_keys(scratch, query, rows.begin, keys, scores, page.after_keys);
+      } else {
+        simd::product<T, Element, T>(scratch.scaled_query_rows(rows).middle_cols(0, head_dim), keys,
+                                     scores, page.after_keys);
+      }
       return add_to_rows<T>(scores, scratch.more_score_rows(rows));
     }
   }
@@ -131,12 +139,14 @@ template <class Problem, class T, class Source, class Element>
 void multiply_row_major(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
                         VectorRange vectors, const TileScratch<T, Source>& scratch,
                         RowsView<T> scores) {
-  const auto all = scratch.query_rows(rows);
+  const auto all = scratch.template query_rows<Element>(rows);
   const Index depth =
       has_rope_apart<Source> ? simd::padded(problem.source->head_dim_v()) : all.cols;
   const Index stride = page.view.key_stride;
-  const RowsView<const Element> keys(page.view.keys + vectors.begin * simd::lanes<T> * stride,
-                                     scores.cols, depth, stride);
+  constexpr Index shared = rows_per_element<Element>;
+  const Index first = vectors.begin * simd::lanes<T>;
+  const RowsView<const Element> keys(page.view.keys + first / shared * stride, scores.cols / shared,
+                                     depth, stride);
   multiply_keys(scratch, all.middle_cols(0, depth), rows.begin, keys, scores, page.after_keys);
 }
 

@@ -97,7 +97,7 @@ ValuesAre inspect_values(const PageView<Element>& page, const PageVisibility& se
 template <class T, class Source, class Element>
 void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<Element>& page,
                         RowRange rows, Index width) {
-  using Step = simd::DepthStep<T, typename TileScratch<T, Source>::Factor>;
+  using Step = simd::DepthStep<T, PageFactor<T, Source, Element>>;
   static const Element zeros[simd::lanes<T>]{};
   const StripsView<const Element> values = page.value_rows(page_size, width);
   for (Index r = rows.begin; r < rows.end; ++r)
@@ -114,7 +114,8 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
         }
         typename Step::Operand columns[1];
         Step::columns(row, columns);
-        sum = Step::mul_add(Step::factor(scratch.probs + r * page_size, key), columns[0], sum);
+        sum = Step::mul_add(Step::factor(scratch.template probs_of<Element>(r), key), columns[0],
+                            sum);
       }
       simd::store(to, simd::mul_add(simd::broadcast(scratch.carry[r]), simd::load(to), sum));
     }
@@ -124,21 +125,23 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
 template <class T, class Source, class Element>
 void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& page, Index row,
                 VectorRange vectors) {
-  using Scratch = TileScratch<T, Source>;
+  using Factor = PageFactor<T, Source, Element>;
+  constexpr bool is_coded = std::same_as<Factor, simd::SplitCode>;
   T* const scores = scratch.scores + row * page_size;
-  auto* const probs = scratch.probs + row * page_size;
+  Factor* const probs = scratch.template probs_of<Element>(row);
   const auto keep = [&](Index key, simd::Packet<T> prob) {
     if constexpr (has_scales<Element>)
       prob = simd::mul(prob, simd::load_as<T>(page.value_scales + key));
-    if constexpr (Scratch::is_coded || std::same_as<T, typename Scratch::Factor>)
+    if constexpr (is_coded || std::same_as<T, Factor>)
       simd::store(scores + key, prob);
     else
       simd::store_rounded(probs + key, prob);
   };
   exponentiate(scores, vectors, scratch.carry[row], scratch.partial.state[row], keep);
-  if constexpr (Scratch::is_coded) {
+  if constexpr (is_coded) {
     const Index begin = vectors.begin * simd::lanes<T>, end = vectors.end * simd::lanes<T>;
-    scratch.prob_units[row] = Scratch::Step::encode(scores + begin, end - begin, probs, begin, end);
+    scratch.prob_units[row] =
+        TileScratch<T, Source>::Step::encode(scores + begin, end - begin, probs, begin, end);
   }
 }
 
@@ -147,7 +150,7 @@ template <class Problem, class T, class Source, class Element>
 void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
                 const CurrentPage<Element>& page, RowRange rows, const PageVisibility& seen) {
   constexpr Index n = simd::lanes<T>;
-  using Factor = typename TileScratch<T, Source>::Factor;
+  using Factor = PageFactor<T, Source, Element>;
   const Index head_dim_v = problem.source->head_dim_v();
   if constexpr (!has_scales<Element>)
     if (seen.edge() && page.values == ValuesAre::some_not_finite)
@@ -156,11 +159,12 @@ void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
   constexpr Index step = simd::DepthStep<T, Factor>::rows;
   const Index keys = round_up(seen.last(), step);
   const Index width = round_up(head_dim_v, n);
-  const RowsView<const Factor> probs = scratch.prob_rows(rows).middle_cols(0, keys);
+  const RowsView<const Factor> probs =
+      scratch.template prob_rows<Element>(rows).middle_cols(0, keys);
   const StripsView<const Element> values = page.view.value_rows(seen.last(), width);
   const RowsView<T> sum = scratch.sum_rows(rows).middle_cols(0, width);
   const T* const carry = scratch.carry + rows.begin;
-  if constexpr (TileScratch<T, Source>::is_coded)
+  if constexpr (std::same_as<Factor, simd::SplitCode>)
     simd::product_carry(probs, scratch.prob_units + rows.begin, values, sum, carry, seen.first(),
                         page.after_values);
   else

@@ -47,8 +47,13 @@ struct CurrentPage {
 /// What queries and probabilities are kept as, which pages are multiplied by.
 template <class T, class Source>
 using Factor = std::conditional_t<!IsNative<Source>, T,
-                                  std::conditional_t<std::same_as<typename Source::Element, int8>,
+                                  std::conditional_t<has_scales<typename Source::Element>,
                                                      simd::CodeFactor, simd::RoundedFactor>>;
+/// Likewise for a page of `Element`: the one that is being filled is in T, whatever the others are.
+template <class T, class Source, class Element>
+using PageFactor =
+    std::conditional_t<std::same_as<Factor<T, Source>, simd::SplitCode> && !has_scales<Element>, T,
+                       Factor<T, Source>>;
 /// Likewise for the rotated part of latents that have it apart.
 template <class T, class Source>
 using RopeFactor = std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>;
@@ -80,6 +85,7 @@ struct TileScratch {
   RopeFactor* rope_query;      // [rows, rope_stride]
   simd::CodeRow* query_units;  // [rows], if is_coded
   simd::CodeRow* prob_units;   // likewise
+  T* plain_query;              // [rows, query_stride]: what query has codes of, else the same
   T* scaled_query;             // [rows, query_stride], if is_scaled
   T* more_scores;              // [rows, page_size], likewise: of rope, or what offsets add
   T* scores;                   // [rows, page_size]
@@ -101,8 +107,14 @@ struct TileScratch {
   }
 
   // Some rows of these, as views.
-  RowsView<const Factor> query_rows(RowRange rows) const {
-    return {query + rows.begin * query_stride, rows.end - rows.begin, query_stride};
+  template <class E>
+  RowsView<const PageFactor<T, Source, E>> query_rows(RowRange rows) const {
+    const PageFactor<T, Source, E>* first;
+    if constexpr (std::same_as<PageFactor<T, Source, E>, Factor>)
+      first = query;
+    else
+      first = plain_query;
+    return {first + rows.begin * query_stride, rows.end - rows.begin, query_stride};
   }
   RowsView<const RopeFactor> rope_query_rows(RowRange rows) const {
     return {rope_query + rows.begin * rope_stride, rows.end - rows.begin, rope_stride};
@@ -116,11 +128,27 @@ struct TileScratch {
   RowsView<T> score_rows(RowRange rows) const {
     return {scores + rows.begin * page_size, rows.end - rows.begin, page_size};
   }
-  RowsView<const Factor> prob_rows(RowRange rows) const {
-    return {probs + rows.begin * page_size, rows.end - rows.begin, page_size};
+  template <class E>
+  RowsView<const PageFactor<T, Source, E>> prob_rows(RowRange rows) const {
+    return {probs_of<E>(rows.begin), rows.end - rows.begin, page_size};
+  }
+  /// Those of a row.
+  template <class E>
+  PageFactor<T, Source, E>* probs_of(Index row) const {
+    if constexpr (std::same_as<PageFactor<T, Source, E>, Factor>)
+      return probs + row * page_size;
+    else
+      return scores + row * page_size;
   }
   RowsView<T> sum_rows(RowRange rows) const {
     return {partial.sum + rows.begin * partial.stride, rows.end - rows.begin, partial.stride};
+  }
+
+  /// Keeps the first `width` numbers of a row as its query's codes.
+  void encode_query(const T* numbers, Index row, Index width) const
+    requires is_coded
+  {
+    query_units[row] = Step::encode(numbers, width, query + row * query_stride, 0, query_stride);
   }
 
   /// The same memory without that of the rows before `row`.
@@ -129,7 +157,8 @@ struct TileScratch {
     rest.query += row * query_stride, rest.rope_query += row * rope_stride;
     if constexpr (is_coded) rest.query_units += row, rest.prob_units += row;
     if constexpr (is_scaled)
-      rest.scaled_query += row * query_stride, rest.more_scores += row * page_size;
+      rest.plain_query += row * query_stride, rest.scaled_query += row * query_stride,
+          rest.more_scores += row * page_size;
     rest.scores += row * page_size, rest.probs += row * page_size;
     rest.carry += row, rest.visible += row;
     rest.partial = partial.from_row(row), rest.total = total.from_row(row);
@@ -154,6 +183,10 @@ struct TileScratch {
     part(rope_query, rows * rope_stride);
     part(query_units, coded_rows);
     part(prob_units, coded_rows);
+    if constexpr (std::same_as<Factor, T>)
+      plain_query = query;
+    else
+      part(plain_query, coded_rows * query_stride);
     part(scaled_query, scaled_rows * query_stride);
     part(more_scores, scaled_rows * page_size);
     part(scores, rows * page_size);
@@ -186,14 +219,10 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
     const T* const from = problem.query.row(problem.head(tile.kv_head, row), problem.position(row));
     auto* const to = scratch.query + r * scratch.query_stride;
     if constexpr (Scratch::is_coded) {
-      const T* numbers = from;
-      if constexpr (IsRotated<Source>) {
-        T* const rotated = scratch.scaled_query + r * scratch.query_stride;
-        std::copy_n(from, first, rotated);
-        simd::rotate_hadamard(rotated, first);
-        numbers = rotated;
-      }
-      scratch.query_units[r] = Scratch::Step::encode(numbers, first, to, 0, scratch.query_stride);
+      T* const plain = scratch.plain_query + r * scratch.query_stride;
+      std::copy_n(from, first, plain);
+      if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
+      scratch.encode_query(plain, r, first);
     } else {
       if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
         simd::round_factors(from, first, to);

@@ -12,7 +12,7 @@
 /// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |
 /// | `int4`             | 4    | a 15th of those: of the channel's range for keys, else the row's |
 /// | `Rotated<E>`       |      | as E, of rows that were turned by a Walsh-Hadamard transform    |
-/// | `Native<E>`        |      | as E: bf16, int8, Rotated<int8>, multiplied by the processor    |
+/// | `Native<E>`        |      | as E, which is bf16 or has scales, multiplied by the processor  |
 ///
 /// A row is one token's key or value of one head, or its latent; a channel is one column of the
 /// keys of a head. Keys have channels that outweigh the others, values have not: so keys lose less
@@ -27,15 +27,16 @@
 ///
 ///     Native<bf16>  `vdpbf16ps`: queries and probabilities are rounded to bf16, by at most a 256th
 ///                   each; sums stay float
-///     Native<int8>  `vpdpbusd` (VNNI): queries and probabilities become whole numbers of 16 bits,
-///                   each off by at most a 65278th of the largest: of the row of a query, of a
-///                   row's probabilities in a page (all are 0 if that is below 1e-34). Sums are
-///                   of whole numbers, and exact. The rotated part of a latent is multiplied as
-///                   Native<bf16> is
+///     the others    `vpdpbusd` (VNNI): queries and probabilities become whole numbers of 16 bits,
+///                   each off by at most a 65278th of the largest: of the row of a query (times
+///                   its page's scales, where these are per channel), of a row's probabilities
+///                   in a page (all are 0 if that is below 1e-34). Sums are of whole numbers, and
+///                   exact. The rotated part of a latent is multiplied as Native<bf16> is, and
+///                   the page that is being filled in float, where it is in float
 ///
 /// Where the processor has no such products the kernel widens, and gains nothing. Queries and
 /// probabilities for bf16 are rounded all the same, so that results differ by roundings of float
-/// alone; those for int8 stay float, so that results differ by the rounding above.
+/// alone; those for codes stay float, so that results differ by the rounding above.
 /// Sources: Liu et al. 2024 (KIVI), arXiv:2402.02750, for channels; Ashkboos et al. 2024 (QuaRot),
 /// arXiv:2404.00456, for the rotation.
 #pragma once
@@ -84,11 +85,13 @@ template <Quantized E>
 struct AsStored<Rotated<E>> {
   using Type = E;
 };
-template <OneOf<bf16, int8, Rotated<int8>> E>
-struct AsStored<Native<E>> : AsStored<E> {};
 /// E of Rotated<E> and Native<E>, any other element itself.
 template <class E>
 using Unwrapped = typename AsStored<E>::Type;
+
+template <class E>
+  requires(std::same_as<E, bf16> || Quantized<Unwrapped<E>>)
+struct AsStored<Native<E>> : AsStored<E> {};
 
 }  // namespace detail
 
@@ -109,8 +112,9 @@ inline constexpr bool keys_per_channel =
 
 /// Whether the processor's own products are asked for.
 template <class E>
-inline constexpr bool is_native =
-    detail::OneOf<E, Native<bf16>, Native<int8>, Native<Rotated<int8>>>;
+inline constexpr bool is_native = false;
+template <class E>
+inline constexpr bool is_native<Native<E>> = true;
 
 /// Whether rows are rotated before they are stored.
 template <class E>
@@ -120,7 +124,7 @@ inline constexpr bool is_rotated<Rotated<E>> = true;
 template <class E>
 inline constexpr bool is_rotated<Native<E>> = is_rotated<E>;
 
-/// What the kernel loads of a cache that stores E: int4 comes to it unpacked.
+/// What the kernel loads of a cache that stores E, if it widens: int4 comes to it unpacked.
 template <class E>
 using KernelElement = std::conditional_t<has_scales<E>, int8, detail::Unwrapped<E>>;
 

@@ -33,7 +33,9 @@ class FullPage {
  public:
   using Element = KernelElement<Stored>;
   using T = ComputeType<Stored>;
-  static constexpr bool is_packed = !std::is_same_v<PageElement<Stored>, Element>;
+  /// Whether `view` has to unpack what it shows.
+  template <class Loaded>
+  static constexpr bool is_packed = !std::is_same_v<PageElement<Stored>, Loaded>;
 
   explicit FullPage(const Entry& entry) : entry_(entry) {
     PageParts parts;
@@ -53,20 +55,25 @@ class FullPage {
   /// Bytes of a head's part of a page.
   Index head_bytes() const noexcept { return head_bytes_; }
   /// Elements that `view` unpacks to.
+  template <class Loaded>
   Index page_scratch() const noexcept {
-    return is_packed ? page_size * width_v() + 2 * kept_rows(entry_.head_dim) * page_size : 0;
+    return is_packed<Loaded> ? page_size * width_v() + 2 * kept_rows(entry_.head_dim) * page_size
+                             : 0;
   }
 
-  PageView<Element> view(PagePlace page, Index kv_head, Element* scratch) const noexcept {
+  /// \tparam Loaded  what the kernel loads: Element, or what lies in the page
+  template <class Loaded>
+  PageView<Loaded> view(PagePlace page, Index kv_head, Loaded* scratch) const noexcept {
     std::byte* const head = page.head(kv_head);
-    PageView<Element> view{.keys = scratch,
-                           .key_stride = page_size,
-                           .values = scratch,
-                           .value_stride = value_stride(),
-                           .value_strip = value_strip(page_size)};
-    if constexpr (is_packed) {
+    const Index rows = page_size / rows_per_element<Loaded>;
+    PageView<Loaded> view{.keys = scratch,
+                          .key_stride = page_size,
+                          .values = scratch,
+                          .value_stride = value_stride(),
+                          .value_strip = value_strip(rows)};
+    if constexpr (is_packed<Loaded>) {
       const Index key_pairs = kept_rows(entry_.head_dim), value_pairs = kept_rows(page_size);
-      Element* const values = scratch + 2 * key_pairs * page_size;
+      Loaded* const values = scratch + 2 * key_pairs * page_size;
       simd::unpack_codes(keys_.in(head), key_pairs, page_size, scratch);
       simd::unpack_codes(values_.in(head), value_pairs * width_v() / value_stride(), value_stride(),
                          values);

@@ -42,8 +42,8 @@ class KvCache {
   static constexpr bool has_open_page = detail::Staging<Entry, Stored>::has_open_page;
 
  public:
-  using Element = KernelElement<Stored>;  ///< what the kernel reads
-  using Scalar = T;                       ///< appended and read: double for double, else float
+  using Element = detail::LoadedElement<Stored>;  ///< what the kernel reads
+  using Scalar = T;  ///< appended and read: double for double, else float
   static constexpr KeyLayout key_layout = Entry::key_layout;
   static constexpr RowRotation row_rotation =
       is_rotated<Stored> ? RowRotation::walsh_hadamard : RowRotation::none;
@@ -193,12 +193,12 @@ class KvCache {
   Index head_dim() const noexcept { return entry().key_width(); }
   /// Width of a value: of a latent cache, latent_dim.
   Index head_dim_v() const noexcept { return entry().value_width(); }
-  Index page_scratch() const noexcept { return layout_.page_scratch(); }
+  Index page_scratch() const noexcept { return layout_.template page_scratch<Element>(); }
   PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
-    return layout_.view(table_.place(page), kv_head, scratch);
+    return layout_.template view<Element>(table_.place(page), kv_head, scratch);
   }
   const Element* packed_page(Index kv_head, Index page) const noexcept
-    requires(Layout::is_packed)
+    requires(Layout::template is_packed<Element>)
   {
     return reinterpret_cast<const Element*>(table_.place(page).head(kv_head));
   }

@@ -53,20 +53,19 @@
 namespace heed {
 namespace detail {
 
-template <class Element>
+/// The name of Native<E> is that of E: how elements are multiplied is not the file's business.
+template <class Stored>
 constexpr std::string_view element_name() {
+  using Element = Unwrapped<Stored>;
+  constexpr bool rotated = is_rotated<Stored>;
   if constexpr (std::is_same_v<Element, float>) return "float32";
   if constexpr (std::is_same_v<Element, double>) return "float64";
   if constexpr (std::is_same_v<Element, f16>) return "float16";
-  if constexpr (std::is_same_v<Unwrapped<Element>, bf16>) return "bfloat16";
-  if constexpr (std::is_same_v<Unwrapped<Element>, int8> && !is_rotated<Element>) return "int8";
-  if constexpr (std::is_same_v<Element, int4>) return "int4";
-  if constexpr (std::is_same_v<Element, PerChannel<int8>>) return "int8_per_channel";
-  if constexpr (std::is_same_v<Unwrapped<Element>, int8> && is_rotated<Element>)
-    return "rotated_int8";
-  if constexpr (std::is_same_v<Element, Rotated<int4>>) return "rotated_int4";
-  if constexpr (std::is_same_v<Element, Rotated<PerChannel<int8>>>)
-    return "rotated_int8_per_channel";
+  if constexpr (std::is_same_v<Element, bf16>) return "bfloat16";
+  if constexpr (std::is_same_v<Element, int8>) return rotated ? "rotated_int8" : "int8";
+  if constexpr (std::is_same_v<Element, int4>) return rotated ? "rotated_int4" : "int4";
+  if constexpr (std::is_same_v<Element, PerChannel<int8>>)
+    return rotated ? "rotated_int8_per_channel" : "int8_per_channel";
   return "";
 }
 

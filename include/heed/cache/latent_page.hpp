@@ -29,7 +29,9 @@ class LatentPage {
  public:
   using Element = KernelElement<Stored>;
   using T = ComputeType<Stored>;
-  static constexpr bool is_packed = !std::is_same_v<PageElement<Stored>, Element>;
+  /// Whether `view` has to unpack what it shows.
+  template <class Loaded>
+  static constexpr bool is_packed = !std::is_same_v<PageElement<Stored>, Loaded>;
 
   explicit LatentPage(const Entry& entry) : entry_(entry) {
     PageParts parts;
@@ -44,17 +46,22 @@ class LatentPage {
   const Entry& entry() const noexcept { return entry_; }
   Index head_bytes() const noexcept { return head_bytes_; }
   /// Elements that `view` unpacks to.
-  Index page_scratch() const noexcept { return is_packed ? page_size * row_width() : 0; }
+  template <class Loaded>
+  Index page_scratch() const noexcept {
+    return is_packed<Loaded> ? page_size * row_width() : 0;
+  }
 
-  PageView<Element> view(PagePlace place, Index, Element* scratch) const noexcept {
+  /// \tparam Loaded  what the kernel loads: Element, or what lies in the page
+  template <class Loaded>
+  PageView<Loaded> view(PagePlace place, Index, Loaded* scratch) const noexcept {
     std::byte* const page = place.head(0);
-    const Element* rows = scratch;
-    if constexpr (is_packed)
+    const Loaded* rows = scratch;
+    if constexpr (is_packed<Loaded>)
       simd::unpack_codes(rows_.in(page), page_size / rows_per_element<Stored>, row_width(),
                          scratch);
     else
       rows = rows_.in(page);
-    PageView<Element> view{
+    PageView<Loaded> view{
         .keys = rows, .key_stride = row_width(), .values = rows, .value_stride = row_width()};
     if constexpr (has_scales<Stored>) {
       view.rope_keys = rope_.in(page);

@@ -28,7 +28,7 @@ enum class KeyLayout {
 /// hold any value.
 ///
 /// Elements that are int8 are codes. What they stand for is told by scales, of which keys have
-/// either those of tokens or those of channels:
+/// either those of tokens or those of channels, in all pages of a source the same:
 ///
 ///     key [token, c]    = code * key_scales[token], or
 ///                         code * channel_scales[c] + channel_offsets[c]
@@ -36,6 +36,9 @@ enum class KeyLayout {
 ///
 /// Row-major keys of int8 are the latents alone, head_dim_v wide; the rest of a key is in
 /// rope_keys.
+///
+/// int4 comes unpacked to int8, unless native products take it as it lies (simd::takes_nibbles): an
+/// element is then two rows, 2 r and 2 r + 1, and there are half as many of all.
 template <class Element>
 struct PageView {
   const Element* keys;    ///< [head_dim, key_stride = page_size], or [page_size, key_stride]
@@ -53,7 +56,7 @@ struct PageView {
 
   /// The values' columns [0, cols) of tokens [0, tokens).
   StripsView<const Element> value_rows(Index tokens, Index cols) const noexcept {
-    return {values, tokens, cols, value_stride, value_strip};
+    return {values, ceil_div(tokens, rows_per_element<Element>), cols, value_stride, value_strip};
   }
 };
 
@@ -107,8 +110,7 @@ enum class RowRotation {
 /// `static constexpr Products products`: what the kernel multiplies the elements in.
 enum class Products {
   widened,  ///< float, or double
-  native,   ///< the element itself, for which queries and probabilities are rounded: bf16, or int8
-            ///< with scales of tokens
+  native,   ///< the element itself, for which queries and probabilities are rounded: bf16 or codes
 };
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from
@@ -165,7 +167,7 @@ constexpr void check_optional_members() {
 /// Whether keys come in two pieces, the latent and the rotated part.
 template <class S>
 inline constexpr bool has_rope_apart =
-    S::key_layout == KeyLayout::row_major && std::same_as<typename S::Element, int8>;
+    S::key_layout == KeyLayout::row_major && has_scales<typename S::Element>;
 
 }  // namespace detail
 }  // namespace heed

@@ -11,6 +11,7 @@
 #include "heed/cache/kv_entry.hpp"
 #include "heed/cache/latent_page.hpp"
 #include "heed/cache/page_store.hpp"
+#include "heed/simd/codes.hpp"
 
 namespace heed::detail {
 
@@ -19,7 +20,7 @@ struct PageLayoutOf {
   static_assert(StoredElement<Stored>,
                 "heed: the cache's elements must be one of those in heed/base/element.hpp: float, "
                 "double, heed::f16, heed::bf16, heed::int8, heed::int4, Rotated of int8, int4 or "
-                "PerChannel<int8>, PerChannel<int8>, or Native of bf16, int8 or Rotated<int8>.");
+                "PerChannel<int8>, PerChannel<int8>, or Native of bf16 or of any with scales.");
   static_assert(CanStore<Entry, Stored>,
                 "heed: a latent is key and value at once, so its scales are per token: store it as "
                 "int8, int4 or Rotated<...> of these. PerChannel is for FullKv.");
@@ -29,6 +30,12 @@ struct PageLayoutOf {
 /// \tparam Stored  rotated, native or neither: that does not change where things lie
 template <class Entry, class Stored>
 using PageLayout = typename PageLayoutOf<Entry, Stored>::Type;
+
+/// What the kernel loads of a cache: codes of int4 unpacked, unless the processor's own products
+/// take them as they lie.
+template <class Stored>
+using LoadedElement = std::conditional_t<is_native<Stored> && simd::takes_nibbles,
+                                         PageElement<Stored>, KernelElement<Stored>>;
 
 /// A store of pages of a layout.
 /// \param where  the class that is made

@@ -69,7 +69,7 @@ class OpenPage {
     half_ = other.half_, kept_ = other.kept_;
   }
   PageView<float> view(Index kv_head) const noexcept {
-    return layout_.view(place(), kv_head, nullptr);
+    return layout_.template view<float>(place(), kv_head, nullptr);
   }
   const FullPage<Entry, float>& layout() const noexcept { return layout_; }
   PagePlace place() const noexcept {

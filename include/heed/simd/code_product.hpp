@@ -15,27 +15,30 @@ namespace detail {
 
 using CodeStep = DepthStep<float, SplitCode>;
 
-/// What sums of codes start from, and their units.
+/// What sums of codes start from, and their units. \tparam Element  of the page
+template <class Element>
 struct CodedLeft {
   const CodeRow* left;
   template <class Step>
   auto start(Index row) const {
-    return Step::start(left[row]);
+    return Step::template start<Element>(left[row]);
   }
 };
-struct CodedBlock : CodedLeft {
+template <class Element>
+struct CodedBlock : CodedLeft<Element> {
   template <int Vectors>
   void finish(float* out, const Packet<float> (&value)[Vectors], Index row, Index) const {
-    const auto unit = broadcast(left[row].unit);
+    const auto unit = broadcast(this->left[row].unit);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) store(out + v * lanes<float>, mul(value[v], unit));
   }
 };
-struct CodedCarry : CodedLeft {
+template <class Element>
+struct CodedCarry : CodedLeft<Element> {
   const float* factor;
   template <int Vectors>
   void finish(float* out, const Packet<float> (&value)[Vectors], Index row, Index) const {
-    const auto unit = broadcast(left[row].unit), carry = broadcast(factor[row]);
+    const auto unit = broadcast(this->left[row].unit), carry = broadcast(factor[row]);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
       float* const to = out + v * lanes<float>;
@@ -56,20 +59,23 @@ inline __m128i sums_of_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
 }
 
 /// Operands and result, passed by their address as in product.hpp.
+template <class Element>
 struct CodeDotProduct {
   RowsView<const SplitCode> left;
   const CodeRow* units;
-  RowsView<const int8> right;
+  RowsView<const Element> right;
   RowsView<float> out;
 };
 inline constexpr int code_dot_rows = 3;
 inline constexpr int code_dot_tokens = 4;
 
-template <int Rows>
-[[gnu::noinline]] void code_dot_tile(const CodeDotProduct& of, Index first_row, Index first_token) {
+template <int Rows, class Element>
+[[gnu::noinline]] void code_dot_tile(const CodeDotProduct<Element>& of, Index first_row,
+                                     Index first_token) {
   constexpr int tokens = code_dot_tokens;
+  constexpr Index shared = rows_per_element<Element>;
   const RowsView<const SplitCode> left = of.left.middle_rows(first_row, Rows);
-  const RowsView<const int8> right = of.right.middle_rows(first_token, tokens);
+  const RowsView<const Element> right = of.right.middle_rows(first_token / shared, tokens / shared);
   CodeStep::Pair sum[Rows][tokens];
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
@@ -81,21 +87,24 @@ template <int Rows>
     for (int r = 0; r < Rows; ++r) query[r] = CodeStep::factors_along(left.row(r), k);
 #pragma GCC unroll 4
     for (int t = 0; t < tokens; ++t) {
-      const auto codes = load(right.row(t) + k);
+      const auto codes = load(right.row(t / shared) + k, t);
 #pragma GCC unroll 4
       for (int r = 0; r < Rows; ++r) sum[r][t] = CodeStep::mul_add(query[r], codes, sum[r][t]);
     }
   };
   Index k = 0;
   for (; k + CodeStep::depth <= right.cols; k += CodeStep::depth)
-    step(k, [](const int8* row) { return CodeStep::along(row); });
+    step(k, [](const Element* row, Index token) { return CodeStep::along(row, token); });
   if (k < right.cols)
-    step(k, [rest = right.cols - k](const int8* row) { return CodeStep::along(row, rest); });
+    step(k, [rest = right.cols - k](const Element* row, Index token) {
+      return CodeStep::along(row, token, rest);
+    });
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r) {
     const CodeRow row = of.units[first_row + r];
-    const auto number = [](__m128i sums, std::int32_t start) {
-      return _mm_cvtepi32_ps(_mm_add_epi32(sums, _mm_set1_epi32(start)));
+    const auto number = [](__m128i sums, std::int32_t codes) {
+      const __m128i start = _mm_set1_epi32(-CodeRow::offset<Element> * codes);
+      return _mm_cvtepi32_ps(_mm_add_epi32(sums, start));
     };
     const __m128 value = _mm_fmadd_ps(
         number(sums_of_lanes(sum[r][0].upper, sum[r][1].upper, sum[r][2].upper, sum[r][3].upper),
@@ -113,32 +122,37 @@ template <int Rows>
 /// out = left . right.
 /// \param left   [rows, depth], whole rows, whose last places may be 0 and have no row in `right`
 /// \param units  [rows]
-/// \param right  [depth, cols]; cols is a multiple of the vector width
+/// \param right  [depth, cols] of int8, or [half of it, cols] of int4; cols is a multiple of the
+///               vector width
 /// \param ahead  as for product.hpp
-inline void product(RowsView<const SplitCode> left, const CodeRow* units,
-                    RowsView<const int8> right, RowsView<float> out, const int8* ahead) {
-  detail::compute(detail::Product<float, int8, SplitCode, detail::CodedBlock>{
+template <class Element>
+void product(RowsView<const SplitCode> left, const CodeRow* units, RowsView<const Element> right,
+             RowsView<float> out, const Element* ahead) {
+  detail::compute(detail::Product<float, Element, SplitCode, detail::CodedBlock<Element>>{
       left, right, 0, ahead, out, left.cols, {{units}}});
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
 /// \param first  rows of `right` before it are not there, and left has a 0 for each
-inline void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
-                          StripsView<const int8> right, RowsView<float> out, const float* carry,
-                          Index first, const int8* ahead) {
-  detail::compute(detail::Product<float, int8, SplitCode, detail::CodedCarry>{
+template <class Element>
+void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
+                   StripsView<const Element> right, RowsView<float> out, const float* carry,
+                   Index first, const Element* ahead) {
+  detail::compute(detail::Product<float, Element, SplitCode, detail::CodedCarry<Element>>{
       left, right, first, ahead, out, left.cols, {{units}, carry}});
 }
 
 /// out = left . right^T.
 /// \param left   [rows, depth], whole rows, 0 beyond those of `right`
-/// \param right  [tokens, depth], rows padded to simd::row_padding; tokens in fours
+/// \param right  [tokens, depth] of int8, or [half of them, depth] of int4; rows padded to
+///               simd::row_padding; tokens in fours
 /// \param out    [rows, tokens], overwritten
-inline void dot_product(RowsView<const SplitCode> left, const CodeRow* units,
-                        RowsView<const int8> right, RowsView<float> out) {
-  const detail::CodeDotProduct of{left, units, right, out};
+template <class Element>
+void dot_product(RowsView<const SplitCode> left, const CodeRow* units,
+                 RowsView<const Element> right, RowsView<float> out) {
+  const detail::CodeDotProduct<Element> of{left, units, right, out};
   detail::for_dot_tiles<detail::code_dot_rows, detail::code_dot_tokens>(
-      left.rows, right.rows, [&](Index r, Index t, auto rows, auto) {
+      left.rows, out.cols, [&](Index r, Index t, auto rows, auto) {
         detail::code_dot_tile<decltype(rows)::value>(of, r, t);
       });
 }

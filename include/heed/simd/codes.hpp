@@ -36,13 +36,19 @@ struct SplitCode {
 /// What a row of factors needs beside.
 struct CodeRow {
   float unit;                 ///< what 1 stands for; NaN if one of the row's numbers is not finite
-  std::int32_t upper, lower;  ///< what sums start from, since codes of a page are taken as +128
+  std::int32_t upper, lower;  ///< the sums of its codes
+
+  /// What is added to the codes of a page, so that none is negative.
+  template <class Element>
+  static constexpr std::int32_t offset = std::same_as<Element, int4> ? 15 : 128;
 };
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 
-/// What factors for pages of int8 are kept as, if the processor's own products are asked for.
+/// What factors for pages of codes are kept as, if the processor's own products are asked for.
 using CodeFactor = SplitCode;
+/// Whether these take pages of int4 as they lie.
+inline constexpr bool takes_nibbles = true;
 
 template <>
 struct DepthStep<float, SplitCode> {
@@ -57,8 +63,8 @@ struct DepthStep<float, SplitCode> {
   static constexpr int most_rows = 2;
   static constexpr int vectors(int tile_rows) { return tile_rows == 1 ? 8 : 4; }
 
-  template <int Vectors>
-  static void columns(const int8* const (&row)[rows], Operand (&to)[Vectors]) {
+  template <class Element, int Vectors>
+  static void columns(const Element* const (&row)[rows], Operand (&to)[Vectors]) {
     if constexpr (Vectors % 4 == 0) {
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; v += 4) line(row, v, to);
@@ -87,15 +93,21 @@ struct DepthStep<float, SplitCode> {
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; v += 4) in_order(to[v], to[v + 1], to[v + 2], to[v + 3]);
   }
+  template <class Element>
   static Pair start(const CodeRow& row) {
-    return {_mm512_set1_epi32(row.upper), _mm512_set1_epi32(row.lower)};
+    constexpr std::int32_t offset = CodeRow::offset<Element>;
+    return {_mm512_set1_epi32(-offset * row.upper), _mm512_set1_epi32(-offset * row.lower)};
   }
 
   static constexpr Index depth = SplitCode::block;
-  /// The codes of a row that a dot product takes in a step, or the `rest` that is left of them.
-  static Operand along(const int8* row) { return unsigned_codes(_mm512_loadu_si512(row)); }
-  static Operand along(const int8* row, Index rest) {
-    return unsigned_codes(_mm512_maskz_loadu_epi8((__mmask64{1} << rest) - 1, row));
+  /// The codes of a token that a dot product takes in a step, or the `rest` that is left of them.
+  template <class Element>
+  static Operand along(const Element* row, Index token) {
+    return unsigned_codes<Element>(_mm512_loadu_si512(row), token);
+  }
+  template <class Element>
+  static Operand along(const Element* row, Index token, Index rest) {
+    return unsigned_codes<Element>(_mm512_maskz_loadu_epi8((__mmask64{1} << rest) - 1, row), token);
   }
   static Pair factors_along(const SplitCode* row, Index k) {
     const int8* const upper = SplitCode::upper(row, k);
@@ -135,7 +147,7 @@ struct DepthStep<float, SplitCode> {
     }
     for (; at < end; at += n) store_codes(SplitCode::upper(row, at), zero, zero);
     const std::int32_t upper = _mm512_reduce_add_epi32(uppers);
-    return {largest / most, -128 * upper, -128 * (_mm512_reduce_add_epi32(codes) - 256 * upper)};
+    return {largest / most, upper, _mm512_reduce_add_epi32(codes) - 256 * upper};
   }
 
  private:
@@ -154,11 +166,20 @@ struct DepthStep<float, SplitCode> {
     std::memcpy(&four, from, sizeof(four));
     return _mm512_set1_epi32(four);
   }
-  /// The instruction multiplies codes without a sign by codes with one.
-  static __m512i unsigned_codes(__m512i codes) {
-    return _mm512_xor_si512(codes, _mm512_set1_epi8(-128));
+  /// The instruction multiplies codes without a sign by codes with one. \param row  of a page,
+  /// which says which half of int4 it is
+  template <class Element>
+  static __m512i unsigned_codes(__m512i elements, Index row) {
+    if constexpr (std::same_as<Element, int8>)
+      return _mm512_xor_si512(elements, _mm512_set1_epi8(-128));
+    else  // a nibble, doubled on its way
+      return _mm512_and_si512(
+          row % 2 == 0 ? _mm512_add_epi8(elements, elements) : _mm512_srli_epi16(elements, 3),
+          _mm512_set1_epi8(30));
   }
-  static Operand column(const int8* const (&row)[rows], int v) {
+  /// A page's elements that hold rows r and r + 1 of a step are the same where they are int4.
+  template <class Element>
+  static Operand column(const Element* const (&row)[rows], int v) {
     alignas(64) static constexpr std::uint8_t in_turns[64] = {
         0,  16, 32, 48, 1,  17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51, 4,  20, 36, 52, 5,  21,
         37, 53, 6,  22, 38, 54, 7,  23, 39, 55, 8,  24, 40, 56, 9,  25, 41, 57, 10, 26, 42, 58,
@@ -170,12 +191,18 @@ struct DepthStep<float, SplitCode> {
     codes = _mm512_inserti32x4(codes, sixteen(1), 1);
     codes = _mm512_inserti32x4(codes, sixteen(2), 2);
     codes = _mm512_inserti32x4(codes, sixteen(3), 3);
-    return unsigned_codes(_mm512_permutexvar_epi8(_mm512_load_si512(in_turns), codes));
+    if constexpr (std::same_as<Element, int4>)
+      codes = _mm512_mask_blend_epi64(0b11001100, unsigned_codes<Element>(codes, 0),
+                                      unsigned_codes<Element>(codes, 1));
+    else
+      codes = unsigned_codes<Element>(codes, 0);
+    return _mm512_permutexvar_epi8(_mm512_load_si512(in_turns), codes);
   }
   /// Cache lines of four rows, in turns within each 16 columns: a fourth of these to each operand.
-  static void line(const int8* const (&row)[rows], int v, Operand* to) {
+  template <class Element>
+  static void line(const Element* const (&row)[rows], int v, Operand* to) {
     const auto codes = [&](Index i) {
-      return unsigned_codes(_mm512_loadu_si512(row[i] + v * lanes<float>));
+      return unsigned_codes<Element>(_mm512_loadu_si512(row[i] + v * lanes<float>), i);
     };
     const __m512i low01 = _mm512_unpacklo_epi8(codes(0), codes(1)),
                   high01 = _mm512_unpackhi_epi8(codes(0), codes(1)),
@@ -200,6 +227,7 @@ struct DepthStep<float, SplitCode> {
 #else
 
 using CodeFactor = float;
+inline constexpr bool takes_nibbles = false;
 
 #endif
 

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "heed/base/element.hpp"
 #include "heed/base/views.hpp"
 #include "heed/simd/factors.hpp"
 #include "heed/simd/with_constant.hpp"
@@ -96,6 +97,7 @@ template <int Rows, int Vectors, class T, class Element, class Factor, class End
 [[gnu::noinline]] void product_tile(const Product<T, Element, Factor, End>& of, Index first_row,
                                     Index first_column, Depth depth, const Element* ahead) {
   constexpr Index n = lanes<T>;
+  constexpr Index shared = rows_per_element<Element>;  // then these are codes
   using Step = DepthStep<T, Factor>;
   typename Step::Sum sum[Rows][Vectors];
 #pragma GCC unroll 8
@@ -109,19 +111,20 @@ template <int Rows, int Vectors, class T, class Element, class Factor, class End
   for (Index k = std::max(depth.begin, first / Step::rows * Step::rows); k < depth.end;
        k += Step::rows) {
     const Element* row[Step::rows];
-    for (Index i = 0; i < Step::rows; ++i) row[i] = right + (k + i) * stride;
+    for (Index i = 0; i < Step::rows; ++i) row[i] = right + (k + i) / shared * stride;
     if constexpr (Step::rows > 1)
-      if (k < first || k + Step::rows > of.right.rows) [[unlikely]] {
+      if (k < first || k + Step::rows > of.right.rows * shared) [[unlikely]] {
         static const Element zeros[Vectors * n]{};  // for a row that is not there
         for (Index i = 0; i < Step::rows; ++i)
-          if (k + i < first || k + i >= of.right.rows) row[i] = zeros;
+          if ((shared == 1 && k + i < first) || k + i >= of.right.rows * shared) row[i] = zeros;
       }
     typename Step::Operand column[Vectors];
     Step::columns(row, column);
     if constexpr (Rows > 1)
 #pragma GCC unroll 8
       for (auto& operand : column) operand = keep_in_register(operand);
-    if (ahead != nullptr) prefetch<Step::rows * Vectors * n>(ahead + k * (Vectors * n));
+    if (ahead != nullptr)
+      prefetch<Step::rows / shared * Vectors * n>(ahead + k / shared * (Vectors * n));
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const auto factor = Step::factor(left.row(r), k);
@@ -155,7 +158,9 @@ void product_rows(const Product<T, Element, Factor, End>& of, Index begin, Index
       const Depth depth{k, std::min(k + of.depth_block, whole_depth)};
       // By the first tile of these rows: those below it find it there. (Rows that are computed
       // apart fetch again: docs/tried-and-dropped.md.)
-      tile(begin, depth, of.ahead == nullptr ? nullptr : of.ahead + column * whole_depth);
+      constexpr Index shared = rows_per_element<Element>;
+      tile(begin, depth,
+           of.ahead == nullptr ? nullptr : of.ahead + column * (whole_depth / shared));
       if constexpr (Rows == DepthStep<T, Factor>::most_rows)  // fewer rows are one tile
         for (Index r = begin + Rows; r < end; r += Rows) tile(r, depth, nullptr);
       k = depth.end;
