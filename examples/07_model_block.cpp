@@ -41,9 +41,11 @@ class Block {
         gate_{weights.gate}, up_{weights.up}, down_{weights.down} {}
 
   /// \param x  [seqlen, model_dim], the newest tokens; replaced by what the block makes of them
-  void forward(Matrix& x, Cache& cache) const {
+  /// \param workspace  scratch, of all blocks
+  void forward(Matrix& x, Cache& cache, heed::Workspace& workspace) const {
     Matrix added(x.rows(), x.cols());
-    attention_.forward(normed(attention_norm_, x), cache, heed::CausalMask{}, added);
+    attention_.forward(normed(attention_norm_, x), cache, heed::CausalMask{}, added,
+                       {.workspace = &workspace});
     x += added;
 
     const Matrix input = normed(mlp_norm_, x);
@@ -85,7 +87,7 @@ class Model {
     for (heed::Index row = 0; row < x.rows(); ++row)
       x.row(row) = embedding_.row(tokens[static_cast<std::size_t>(row)]);
     for (std::size_t block = 0; block < blocks_.size(); ++block)
-      blocks_[block].forward(x, caches[block]);
+      blocks_[block].forward(x, caches[block], workspace_);
     heed::Index likeliest = 0;
     (unembedding_ * x.bottomRows(1).transpose()).col(0).maxCoeff(&likeliest);
     return static_cast<int>(likeliest);
@@ -94,6 +96,7 @@ class Model {
  private:
   BlockWeights first_{10}, second_{20};
   std::vector<Block> blocks_{Block{first_}, Block{second_}};
+  mutable heed::Workspace workspace_;  // threads may share it
   Matrix embedding_ = normal_matrix(vocabulary, shape.model_dim, 30);
   Matrix unembedding_ = normal_matrix(vocabulary, shape.model_dim, 40);
 };

@@ -50,7 +50,7 @@ class ContextOf final : public Context {
     Matrix x = model().embed(tokens);
     try {
       for (std::size_t layer = 0; layer < caches_.size(); ++layer)
-        model().blocks()[layer].forward(x, caches_[layer], mask_, executor());
+        model().blocks()[layer].forward(x, caches_[layer], mask_, executor(), scratch_);
     } catch (...) {
       truncate(before);
       throw;
@@ -77,6 +77,7 @@ class ContextOf final : public Context {
   Index capacity_;
   heed::SinkWindowMask mask_;
   std::vector<Cache> caches_;  // of each layer
+  Scratch scratch_;
 };
 
 /// \throws std::invalid_argument if the model's caches cannot store the element

@@ -167,13 +167,15 @@ Mlp::Mlp(Weights& weights, const ModelShape& shape, const std::string& block)
   down_.check("Model", block + "ffn_down", shape.model_dim, shape.hidden_dim);
 }
 
-void Mlp::forward(ConstRows x, Rows out, const heed::AnyExecutor& executor) const {
-  gated_.resize(x.rows, gate_.out());
-  upper_.resize(x.rows, up_.out());
-  gate_.apply(x, Rows(gated_), executor);
-  up_.apply(x, Rows(upper_), executor);
-  gated_.array() *= upper_.array() / (1 + (-gated_.array()).exp());
-  down_.apply(gated_, out, executor);
+void Mlp::forward(ConstRows x, Rows out, const heed::AnyExecutor& executor,
+                  Scratch& scratch) const {
+  Matrix &gated = scratch.gated, &upper = scratch.upper;
+  gated.resize(x.rows, gate_.out());
+  upper.resize(x.rows, up_.out());
+  gate_.apply(x, Rows(gated), executor);
+  up_.apply(x, Rows(upper), executor);
+  gated.array() *= upper.array() / (1 + (-gated.array()).exp());
+  down_.apply(gated, out, executor);
 }
 
 Block::Block(Weights& weights, const ModelShape& shape, const heed::Rope& rope, Index index)

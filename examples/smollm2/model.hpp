@@ -66,16 +66,22 @@ class Weights {
   std::deque<std::vector<float>> floats_;
 };
 
+/// What passes work in, kept from one to the next. A context has one for all blocks, which come one
+/// after another.
+struct Scratch {
+  heed::Workspace workspace;  ///< of the attention layers
+  Matrix gated, upper;        ///< of the MLPs: [seqlen, hidden_dim]
+};
+
 /// down(silu(gate(x)) * up(x)). Source: Shazeer 2020 (SwiGLU), arXiv:2002.05202.
 class Mlp {
  public:
   /// \throws heed::ShapeError if a weight does not fit the shape
   Mlp(Weights& weights, const ModelShape& shape, const std::string& block);
-  void forward(ConstRows x, Rows out, const heed::AnyExecutor& executor) const;
+  void forward(ConstRows x, Rows out, const heed::AnyExecutor& executor, Scratch& scratch) const;
 
  private:
   heed::Linear<float> gate_, up_, down_;
-  mutable Matrix gated_, upper_;  // [seqlen, hidden_dim], kept from call to call
 };
 
 /// x + attention(norm(x)), then x + mlp(norm(x)).
@@ -88,16 +94,18 @@ class Block {
   /// \param cache  KvCache<FullKv<>, E> if the model's attention is grouped, KvCache<LatentKv<>, E>
   ///               if it is latent; x's keys and values are appended
   template <class Cache, class Mask>
-  void forward(Matrix& x, Cache& cache, const Mask& mask, const heed::AnyExecutor& executor) const {
+  void forward(Matrix& x, Cache& cache, const Mask& mask, const heed::AnyExecutor& executor,
+               Scratch& scratch) const {
     Matrix normed = x, added(x.rows(), x.cols());
     attention_norm_.apply(Rows(normed));
     using Layer = std::conditional_t<heed::is_latent<Entry<Cache>>, Latent, Grouped>;
     std::get<Layer>(attention_)
-        .forward(normed, cache, mask, softmax_scale_, Rows(added), {.executor = executor});
+        .forward(normed, cache, mask, softmax_scale_, Rows(added),
+                 {.executor = executor, .workspace = &scratch.workspace});
     x += added;
     normed = x;
     mlp_norm_.apply(Rows(normed));
-    mlp_.forward(normed, added, executor);
+    mlp_.forward(normed, added, executor, scratch);
     x += added;
   }
 

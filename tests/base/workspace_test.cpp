@@ -104,6 +104,21 @@ TEST(Workspace, ReplacesABlockThatANeedOutgrows) {
   EXPECT_LE(sizes.size(), 12U);  // an allocation at each doubling from 64 to 131072
 }
 
+TEST(Workspace, ClearFreesAllThatIsNotBorrowed) {
+  Workspace workspace;
+  {
+    const auto held = workspace.borrow(1000);
+    (void)workspace.borrow(5000);
+    workspace.clear();
+    EXPECT_EQ(workspace.bytes(), 1024U);
+    std::fill_n(held.data(), 1000, std::byte{1});
+  }
+  EXPECT_EQ(workspace.bytes(), 1024U);  // given back, and kept
+  workspace.clear();
+  EXPECT_EQ(workspace.bytes(), 0U);
+  EXPECT_NE(workspace.borrow(1000).data(), nullptr);
+}
+
 TEST(Workspace, MovesWithItsMemoryAndCopiesWithout) {
   Workspace workspace;
   const std::byte* block = workspace.borrow(1000).data();

@@ -62,6 +62,53 @@ TEST(LayerAllocations, ADecodeStepOfLatentAttentionMakesNone) {
     expect_no_allocations(layer_case.layer(), layer_case.cache(held + 20), 64, held);
 }
 
+// Layers that run one after another need scratch once, not each.
+template <class Layer, class Cache>
+void expect_scratch_to_serve_both(const Layer& first, const Layer& second, const Cache& empty) {
+  Random random(6);
+  const Index model_dim = first.shape().model_dim;
+  const auto x = test::normal_matrix<float>(300, model_dim, random);
+  Matrix<float> out(300, model_dim);
+  Workspace workspace;
+  const auto pass = [&](const Layer& layer) {
+    Cache cache = empty.fork();
+    layer.forward(view(x), cache, CausalMask{}, view(out),
+                  {.executor = SerialExecutor{}, .workspace = &workspace});
+  };
+  pass(first);
+  const std::size_t bytes = workspace.bytes();
+  EXPECT_GT(bytes, 300U * static_cast<std::size_t>(model_dim) * sizeof(float));
+  pass(second);
+  EXPECT_EQ(workspace.bytes(), bytes);
+  workspace.clear();
+  EXPECT_EQ(workspace.bytes(), 0U);
+  pass(first);
+  EXPECT_EQ(workspace.bytes(), bytes);
+}
+
+TEST(LayerAllocations, LayersShareAWorkspace) {
+  Random random(7);
+  const auto grouped = [&] {
+    return test::GroupedCase<float>(
+        {.shape = {.model_dim = 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16}}, random);
+  };
+  const auto a = grouped(), b = grouped();
+  expect_scratch_to_serve_both(a.layer(), b.layer(), KvCache<FullKv<2, 16>>(300));
+  const auto latent = [&] {
+    return test::LatentCase<float>({.shape = {.model_dim = 64,
+                                              .num_heads = 4,
+                                              .latent_dim = 32,
+                                              .rope_dim = 8,
+                                              .nope_dim = 16,
+                                              .head_dim_v = 16,
+                                              .query_latent_dim = 24},
+                                    .query_norm = true},
+                                   random);
+  };
+  const auto c = latent(), d = latent();
+  expect_scratch_to_serve_both(c.layer(), d.layer(), c.cache(300));
+}
+
 /// Decodes two sequences together.
 template <class Layer, class Cache>
 void expect_no_allocations_of_batches(const Layer& layer, Cache first, Cache second) {

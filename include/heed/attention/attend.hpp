@@ -125,7 +125,7 @@ void attend_heads(HeadsView<const T> query, const Source& source, const Mask& ma
       checked_group_size("attend", query.num_heads, source.num_kv_heads())};
   check_problem("attend", problem, score);
   Workspace local;
-  run(problem, rest, options.executor, options.workspace != nullptr ? *options.workspace : local);
+  run(problem, rest, options.executor, workspace_or(options.workspace, local));
 }
 
 /// Calls attend(heads, options) with an lse that was asked for, so that it must be there: in the
@@ -220,7 +220,7 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
   if (sequences.empty()) return;
   using Problem = detail::Problem<T, Source, Mask>;
   Workspace local;
-  Workspace& workspace = options.workspace != nullptr ? *options.workspace : local;
+  Workspace& workspace = detail::workspace_or(options.workspace, local);
   detail::BorrowedList<Problem> problems(workspace, sequences.size());
   const Source* const first = sequences.front().source;
   const auto policy = detail::as_score_policy(score);

@@ -19,7 +19,9 @@
 namespace heed {
 
 /// A store of scratch blocks. A call borrows blocks and gives them back when it ends; the next call
-/// finds them again. Threads may share one. Layers own one; pass one to `attend` to the same end.
+/// finds them again. Threads may share one, and so may calls that run one after another, as a
+/// model's layers do; what they keep then is what the largest of them needs. A layer that is given
+/// none keeps one of its own.
 class Workspace {
   struct Block {
     detail::AlignedArray<std::byte> memory;
@@ -78,6 +80,14 @@ class Workspace {
     }
   }
 
+  /// Frees all blocks but borrowed ones: after a long prompt, say.
+  void clear() noexcept {
+    const std::lock_guard lock(mutex_);
+    for (const Block& block : free_) held_ -= block.bytes;
+    blocks_ -= free_.size();
+    free_.clear();
+  }
+
   /// Bytes of all blocks, borrowed ones included.
   std::size_t bytes() const {
     const std::lock_guard lock(mutex_);
@@ -118,6 +128,11 @@ class Workspace {
 };
 
 namespace detail {
+
+/// The workspace that a call was given, or else its caller's own.
+inline Workspace& workspace_or(Workspace* given, Workspace& own) {
+  return given != nullptr ? *given : own;
+}
 
 /// Objects one after another in a borrowed block.
 template <class X>

@@ -28,7 +28,9 @@ struct ForwardOptions {
   /// [seqlen_kv]: the same for the memory of a cross-attention. Left out, it starts at 0, in
   /// `append_memory` behind what the memory holds.
   std::span<const Index> memory_positions = {};
-  AnyExecutor executor = {};  ///< who runs the tasks
+  AnyExecutor executor = {};       ///< who runs the tasks
+  Workspace* workspace = nullptr;  ///< scratch to reuse, as of all layers of a model; without one
+                                   ///< the layer keeps its own
 };
 
 /// Where the rows of an input stand: each at a position of its own, or one after another.

@@ -38,7 +38,8 @@ namespace heed {
 /// cannot be stored, or a pool or an executor fails on the way, it takes its tokens back; a cache
 /// with a window may then hide tokens that only earlier queries saw, and one with scales per
 /// channel goes on as KvCache::truncate says. Passes on different caches may run at the same time.
-/// Scratch is kept from pass to pass.
+/// Scratch is kept from pass to pass: 2 num_heads + 2 num_kv_heads heads a row of x, in which they
+/// are projected. Layers that run one after another can share it (ForwardOptions::workspace).
 ///
 /// Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762, sections
 /// 3.2.2 and 3.2.3; Shazeer 2019, arXiv:1911.02150.
@@ -130,7 +131,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     detail::require_scaled<Score>();
     check_cache(where, memory);
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
-    detail::Matrices<T> scratch(workspace_, this->elements(x.rows, 0));
+    detail::Matrices<T> scratch(workspace(options), this->elements(x.rows, 0));
     const RowsView<T> query = scratch.take(x.rows, this->query_width());
     const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
     this->project_query(x, query, RowPositions{options.positions}, options.executor);
@@ -151,7 +152,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                      const ForwardOptions& options = {}) const {
     check_cache("GroupedQueryAttention::append_memory", memory);
     memory.require_room(key_input.rows);
-    detail::Matrices<T> scratch(workspace_, this->elements(0, key_input.rows));
+    detail::Matrices<T> scratch(workspace(options), this->elements(0, key_input.rows));
     const RowsView<T> key = scratch.take(key_input.rows, this->key_width());
     const RowsView<T> value = scratch.take(key_input.rows, this->value_width());
     this->project_key_value(key_input, value_input, key, value,
@@ -169,7 +170,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     detail::require_scaled<Score>();
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
     const Index seqlen_q = x.rows, seqlen_kv = key_input.rows;
-    detail::Matrices<T> scratch(workspace_, this->elements(seqlen_q, seqlen_kv));
+    detail::Matrices<T> scratch(workspace(options), this->elements(seqlen_q, seqlen_kv));
     const auto [query, key, value, heads] = this->take(scratch, seqlen_q, seqlen_kv);
     this->project_query(x, query, RowPositions{options.positions}, options.executor);
     this->project_key_value(key_input, value_input, key, value,
@@ -208,13 +209,14 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                                            [&](const Cache& cache) { check_cache(where, cache); });
     detail::require_rows(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
-    detail::Matrices<T> scratch(workspace_, this->elements(rows, rows));
+    detail::Matrices<T> scratch(workspace(options), this->elements(rows, rows));
     const auto [query, key, value, heads] = this->take(scratch, rows, rows);
     this->project_query(x, query, positions, options.executor);
     this->project_key_value(x, x, key, value, positions, options.executor);
 
-    detail::BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace_, sequences.size());
-    detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace_, sequences.size());
+    detail::BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace(options),
+                                                                 sequences.size());
+    detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace(options), sequences.size());
     Index begin = 0;
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       const auto& sequence = sequences[i];
@@ -233,8 +235,12 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     weights_.out.apply(heads, out, options.executor);
     for (auto& guard : guards.writable()) guard.keep();
   }
+  Workspace& workspace(const ForwardOptions& options) const {
+    return detail::workspace_or(options.workspace, workspace_);
+  }
   AttendOptions<T> attend_options(const ForwardOptions& options) const {
-    return {.sinks = weights_.sinks, .executor = options.executor, .workspace = &workspace_};
+    return {
+        .sinks = weights_.sinks, .executor = options.executor, .workspace = &workspace(options)};
   }
 
   mutable Workspace workspace_;
@@ -254,7 +260,7 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
   cache.require_room(x.rows);
   detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};
-  detail::Matrices<T> scratch(workspace_, this->elements(x.rows, x.rows));
+  detail::Matrices<T> scratch(workspace(options), this->elements(x.rows, x.rows));
   const auto [query, key, value, heads] = this->take(scratch, x.rows, x.rows);
   this->project_query(x, query, positions, options.executor);
   this->project_key_value(x, x, key, value, positions, options.executor);

@@ -31,6 +31,7 @@ struct LatentOptions {
   std::span<const Index> positions = {};
   AnyExecutor executor = {};          ///< who runs the tasks
   MlaPath path = MlaPath::automatic;  ///< the same result either way, up to rounding
+  Workspace* workspace = nullptr;     ///< as in ForwardOptions
 };
 
 namespace detail {

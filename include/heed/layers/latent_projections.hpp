@@ -100,10 +100,11 @@ class LatentProjections {
   /// \param x      [seqlen_q, model_dim]
   /// \param query  [seqlen_q, num_heads * (nope_dim + rope_dim)], overwritten; heads are
   ///               [nope | rotated]
+  /// \param workspace  where c_Q comes to lie; the layer's own if there is none
   /// \throws ShapeError before anything is written.
   template <class Positions = RowPositions>
   void project_query(RowsView<const T> x, RowsView<T> query, const Positions& positions = {},
-                     const AnyExecutor& executor = {}) const {
+                     const AnyExecutor& executor = {}, Workspace* workspace = nullptr) const {
     constexpr auto where = "MultiHeadLatentAttention::project_query";
     detail::require_rows(where, "x [seqlen_q, model_dim]", x, x.rows, shape_.model_dim);
     detail::require_rows(where, "query [seqlen_q, num_heads * (nope_dim + rope_dim)]", query,
@@ -113,7 +114,8 @@ class LatentProjections {
       direct->apply(x, query, executor);
     } else {
       const auto& latent = std::get<LatentQuery<T>>(weights_.query);
-      detail::Matrices<T> scratch(workspace_, x.rows * shape_.query_latent_dim);
+      detail::Matrices<T> scratch(detail::workspace_or(workspace, workspace_),
+                                  x.rows * shape_.query_latent_dim);
       const RowsView<T> c_q = scratch.take(x.rows, shape_.query_latent_dim);
       latent.down.apply(x, c_q, executor);
       if (latent.norm) latent.norm->apply(c_q);

@@ -130,11 +130,12 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
                                            [&](const Cache& cache) { check_cache(where, cache); });
     detail::require_rows(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
     const detail::BatchPositions<Cache, Mask> positions{sequences, options.positions};
-    detail::Matrices<T> scratch(workspace_, this->elements(rows));
+    Workspace& workspace = detail::workspace_or(options.workspace, workspace_);
+    detail::Matrices<T> scratch(workspace, this->elements(rows));
     const auto [query, latent, heads] = this->take(scratch, rows);
-    this->project_query(x, query, positions, options.executor);
+    this->project_query(x, query, positions, options.executor, &workspace);
     this->project_latent(x, latent, positions, options.executor);
-    detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace_, sequences.size());
+    detail::BorrowedList<detail::AppendGuard<Cache>> guards(workspace, sequences.size());
     Index begin = 0;
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       const auto& sequence = sequences[i];
@@ -144,7 +145,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
       guards.add({*sequence.cache, sequence.seqlen});
       begin += sequence.seqlen;
     }
-    detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace_);
+    detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace);
     weights_.out.apply(heads, out, options.executor);
     for (auto& guard : guards.writable()) guard.keep();
   }
@@ -165,14 +166,15 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
   cache.require_room(x.rows);
   detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};
-  detail::Matrices<T> scratch(workspace_, this->elements(x.rows));
+  Workspace& workspace = detail::workspace_or(options.workspace, workspace_);
+  detail::Matrices<T> scratch(workspace, this->elements(x.rows));
   const auto [query, latent, heads] = this->take(scratch, x.rows);
-  this->project_query(x, query, positions, options.executor);
+  this->project_query(x, query, positions, options.executor, &workspace);
   this->project_latent(x, latent, positions, options.executor);
   cache.append(this->c_kv(latent), this->k_rope(latent));
   detail::AppendGuard guard(cache, x.rows);
   detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache), mask,
-                           score, split_heads(heads, shape_.num_heads), options, workspace_);
+                           score, split_heads(heads, shape_.num_heads), options, workspace);
   weights_.out.apply(heads, out, options.executor);
   guard.keep();
 }
