@@ -75,6 +75,30 @@ TYPED_TEST(SavedCache, IsThereAgain) {
   }
 }
 
+TYPED_TEST(SavedCache, HoldsNothingThatWasTruncatedOrIsAnothers) {
+  using Cache = typename TypeParam::Cache;
+  typename TestFixture::Pool pool(12);
+  Cache five(300), truncated(300), longer(pool, 300), with_open_page(pool, 300), without(pool, 300),
+      prefix(pool, 300);
+  this->tokens_.append(five, 0, 5);
+  this->tokens_.append(truncated, 0, 50);
+  truncated.truncate(5);
+  EXPECT_TRUE(saved(truncated) == saved(five));
+  this->tokens_.append(longer, 0, 50);
+  prefix.assign_prefix(longer, 5);
+  EXPECT_TRUE(saved(prefix) == saved(five));
+  this->tokens_.append(prefix, 5, 1);  // which copies the page that was shared
+  this->tokens_.append(five, 5, 1);
+  EXPECT_TRUE(saved(prefix) == saved(five));
+  // A page that was stored goes on where another one was being filled.
+  this->tokens_.append(with_open_page, 0, 140);
+  this->tokens_.append(without, 0, 128);
+  prefix.assign_prefix(with_open_page, 5);
+  const std::string file = saved(prefix);
+  prefix.assign_prefix(without, 5);
+  EXPECT_TRUE(saved(prefix) == file);
+}
+
 TYPED_TEST(SavedCache, IsThereAgainWithAWindow) {
   using Cache = typename TypeParam::Cache;
   typename TestFixture::Pool pool(20);

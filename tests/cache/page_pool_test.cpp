@@ -209,14 +209,31 @@ TEST_F(PagePoolTest, RefusesMoreThanCanBeCounted) {
   EXPECT_THROW((PagePool<FullKv<1, 1>>(most)), CapacityError);
   Cache cache(pool_, 100);
   tokens_.append(cache, 0, 1);
-  for (const Index count : {most, most - 1, Index{100}}) {
-    EXPECT_THROW(cache.require_room(count), CapacityError) << count;
-    EXPECT_THROW((void)cache.pages_needed(count), CapacityError) << count;
-  }
+  Cache sliding(pool_, 100, CacheWindow{.window_left = 10});
+  tokens_.append(sliding, 0, 1);
+  for (const Cache* const each : {&cache, &sliding})
+    for (const Index count : {most, most - 1, Index{200}}) {
+      EXPECT_THROW(each->require_room(count), CapacityError) << count;
+      EXPECT_THROW((void)each->pages_needed(count), CapacityError) << count;
+    }
+  expect_error<CapacityError>(
+      "heed::KvCache: 1 tokens are cached and 160 more were given, but the capacity is 100; with "
+      "the "
+      "window 3 pages of 64 are needed (CacheWindow::capacity)",
+      [&] { sliding.require_room(160); });
   expect_error<CapacityError>(
       "heed::KvCache: 2147483648 pages of 4352 bytes are more than there can be",
       [&] { KvCache<FullKv<1, 1>>(Index{64} << 31); });
   EXPECT_NO_THROW(cache.require_room(99));
+}
+
+TEST_F(PagePoolTest, RefusesAViewOfLessThanNoRows) {
+  Cache cache(pool_, 100);
+  tokens_.append(cache, 0, 70);
+  expect_shape_error({"heed::KvCache::append: key [num_kv_heads, count, head_dim] has -6 rows, "
+                      "expected 0 or more"},
+                     [&] { tokens_.append(cache, 70, -6); });
+  tokens_.expect_held(cache, 70);
 }
 
 TEST_F(PagePoolTest, IsCopiedWhereItWouldBeMoved) {
@@ -250,7 +267,7 @@ TEST_F(PagePoolTest, GetsBackWhatAWindowHasPassed) {
   EXPECT_EQ(cache.seqlen(), 336);
   expect_error<CapacityError>(
       "heed::KvCache: 336 tokens are cached and 300 more were given, but the capacity is 256; with "
-      "the window 384 are needed (CacheWindow::capacity)",
+      "the window 6 pages of 64 are needed (CacheWindow::capacity)",
       [&] { tokens_.append(cache, 0, 300); });
 }
 

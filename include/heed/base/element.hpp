@@ -30,8 +30,8 @@
 ///     the others    `vpdpbusd` (VNNI): queries and probabilities become whole numbers of 16 bits,
 ///                   each off by at most a 65278th of the largest: of the row of a query (times
 ///                   its page's scales, where these are per channel), of a row's probabilities
-///                   in a page (all are 0 if that is below 1e-34). Sums are of whole numbers, and
-///                   exact. The rotated part of a latent is multiplied as Native<bf16> is, and
+///                   in a page, times the scales of their values (all are 0 if that is below
+///                   1e-34). Sums are of whole numbers, and exact. The rotated part of a latent is multiplied as Native<bf16> is, and
 ///                   the page that is being filled in float, where it is in float
 ///
 /// Where the processor has no such products the kernel widens, and gains nothing. Queries and

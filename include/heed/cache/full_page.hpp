@@ -137,6 +137,26 @@ class FullPage {
       write_value(head, token, [&](Index c) { return *rows.at(token, c); });
   }
 
+  /// Clears what lies from `slot` on. Of keys with scales per channel, a page that has room yet
+  /// holds nothing: its tokens are elsewhere, in float.
+  void clear_from(PagePlace page, Index kv_head, Index slot) const noexcept {
+    std::byte* const head = page.head(kv_head);
+    if constexpr (keys_per_channel<Stored>) {
+      std::fill_n(head, head_bytes_, std::byte{0});
+    } else {
+      const Index rest = page_size - slot;
+      for (Index c = 0; c < entry_.head_dim; ++c)
+        std::fill_n(key_at(head, slot, c), rest, static_cast<Kept>(0));
+      if constexpr (has_scales<Stored>) {
+        std::fill_n(key_scales_.in(head) + slot, rest, 0.0F);
+        std::fill_n(value_scales_.in(head) + slot, rest, 0.0F);
+      }
+      for (Index token = slot; token < page_size; ++token)
+        for_columns(head, token, width_v(),
+                    [](Index, Kept& element) { element = static_cast<Kept>(0); });
+    }
+  }
+
   T key(PagePlace page, Index kv_head, Index slot, Index c) const noexcept {
     std::byte* const head = page.head(kv_head);
     const Kept element = *key_at(head, slot, c);

@@ -97,7 +97,7 @@ class KvCache {
   /// that a window gives back then, which may be more. \throws CapacityError unless they fit
   [[nodiscard]] Index pages_needed(Index count) const { return table_.pages_needed(count); }
   Index seqlen() const noexcept { return table_.seqlen(); }  ///< tokens appended and not forgotten
-  Index capacity() const noexcept { return table_.capacity(); }  ///< tokens that fit in all
+  Index capacity() const noexcept { return table_.capacity(); }  ///< tokens that fit at a time
   const Entry& entry() const noexcept { return layout_.entry(); }
   /// Tokens that the window has let go, so that no query sees them.
   KeyRange dropped() const noexcept { return table_.dropped(); }
@@ -129,7 +129,7 @@ class KvCache {
   }
   /// Forgets what it holds and shares the first `seqlen` tokens of another cache of its pool.
   /// \throws StateError if the two have no pool in common, ShapeError if the source has not so many
-  /// tokens or has let some of them go, CapacityError
+  /// tokens or has let some of them go, CapacityError; of itself, as `truncate`
   void assign_prefix(const KvCache& source, Index seqlen) {
     if (this == &source) return truncate(seqlen);
     table_.assign_prefix(source.table_, seqlen);
@@ -143,8 +143,8 @@ class KvCache {
   std::size_t bytes() const noexcept {
     return static_cast<std::size_t>(table_.store() ? table_.page_bytes() + staging_.bytes() : 0);
   }
-  /// Bytes of the page table: 4 for each page of the capacity and, with memory of its own, 8 more
-  /// for the counts of holders and the list of free pages.
+  /// Bytes of the page table: 4 for each page of the capacity and one more, and, with memory of its
+  /// own, 8 for the counts of holders and the list of free pages.
   std::size_t table_bytes() const noexcept { return table_.bytes(); }
   /// Bytes a token takes by the formula, kv_bytes_per_token, scales included.
   std::size_t bytes_per_token() const noexcept {

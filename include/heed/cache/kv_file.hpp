@@ -44,6 +44,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "heed/base/aligned_array.hpp"
 #include "heed/cache/crc64.hpp"
@@ -69,6 +70,14 @@ constexpr std::string_view element_name() {
   return "";
 }
 
+/// The page that a sequence ends in, with nothing behind its tokens: what may lie there are those
+/// that were truncated, or another sequence's, of which this one has the beginning. Empty if that
+/// page is whole.
+struct LastPage {
+  std::vector<std::byte> stored;
+  std::vector<std::byte> open;  ///< in float, of keys that have scales per channel
+};
+
 /// What `save` and `load` need of a cache.
 template <class Entry, class Stored>
 class KvFile<KvCache<Entry, Stored>> {
@@ -84,6 +93,17 @@ class KvFile<KvCache<Entry, Stored>> {
   }
   /// Empty where the page that is being filled is as the others.
   static std::span<std::byte> open_page(const Cache& cache) { return cache.staging_.open_bytes(); }
+  /// Copies of the page that the sequence ends in, and of that page in float, if there are such.
+  static LastPage last_page(const Cache& cache) {
+    const Index tokens = cache.seqlen() % page_size;
+    LastPage last;
+    if (tokens == 0) return last;
+    last.stored = copy_of(cache.layout_, cache.table_.place(cache.seqlen() / page_size), tokens);
+    if constexpr (Cache::has_open_page)
+      last.open =
+          copy_of(cache.staging_.open_page().layout(), cache.staging_.open_page().place(), tokens);
+    return last;
+  }
   static void forget_kept_page(Cache& cache) noexcept { cache.staging_.forget_from(0); }
   static KvFileShape shape(const Cache& cache) {
     static_assert(!element_name<Stored>().empty(),
@@ -112,15 +132,39 @@ class KvFile<KvCache<Entry, Stored>> {
     }
     return shape;
   }
+
+ private:
+  /// A page with nothing behind its tokens.
+  template <class Layout>
+  static std::vector<std::byte> copy_of(const Layout& layout, PagePlace page, Index tokens) {
+    const Index num_heads = layout.entry().num_kv_heads, size = layout.head_bytes();
+    // Whole cache lines: pages hold numbers of every width.
+    const auto memory = make_aligned<std::byte>(num_heads * size);
+    const PagePlace copy{memory.get(), size};
+    for (Index head = 0; head < num_heads; ++head) {
+      std::copy_n(page.head(head), size, copy.head(head));
+      layout.clear_from(copy, head, tokens);
+    }
+    return {memory.get(), memory.get() + num_heads * size};
+  }
 };
 
-inline void save_table(const PageTable& table, std::span<const std::byte> open_page,
-                       const KvFileShape& shape, std::ostream& to) {
+inline void save_table(const PageTable& table, const LastPage& last, const KvFileShape& shape,
+                       std::ostream& to) {
+  const auto for_each_part = [&](const auto& f) {
+    Index left = table.held_pages();
+    table.for_each_page([&](const PagePlace& page) {
+      if (--left == 0 && !last.stored.empty()) return f(std::span(last.stored));
+      const Index num_heads = table.store()->num_heads();
+      for (Index head = 0; head < num_heads; ++head)
+        f(std::span<const std::byte>(page.head(head),
+                                     static_cast<std::size_t>(table.store()->head_bytes())));
+    });
+    f(std::span(last.open));
+  };
   KvFileState state{.table = table.state(), .checksum = 0};
-  open_page = open_page.first(static_cast<std::size_t>(shape.open_bytes(state.table)));
   Crc64 checksum = header_checksum(shape, state.table);
-  table.for_each_part([&](std::span<const std::byte> part) { checksum.add(part); });
-  checksum.add(open_page);
+  for_each_part([&](std::span<const std::byte> part) { checksum.add(part); });
   state.checksum = checksum.value();
 
   const std::string header = header_text(shape, state);
@@ -128,13 +172,12 @@ inline void save_table(const PageTable& table, std::span<const std::byte> open_p
     to.write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
   };
   write(std::as_bytes(std::span(header)));
-  table.for_each_part(write);
-  write(open_page);
+  for_each_part(write);
   if (!to.flush())
     throw FileError(message(
         "save", "the stream did not take the file's " +
                     std::to_string(std::ssize(header) + table.held_pages() * shape.page_bytes +
-                                   std::ssize(open_page)) +
+                                   shape.open_bytes(state.table)) +
                     " bytes"));
 }
 
@@ -173,13 +216,13 @@ inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& 
 
 /// Writes a cache, and flushes the stream. Several caches may follow one another in a stream: one
 /// for each layer. Files of std::ofstream are opened as std::ios::binary. The tokens' own bits are
-/// saved; those of a page that is not full may be followed by what was there before a `truncate`.
+/// saved, and nothing that was truncated or is another sequence's.
 /// \throws FileError if the stream does not take it all, StateError for a cache that was moved from
 template <class Entry, class Stored>
 void save(const KvCache<Entry, Stored>& cache, std::ostream& to) {
   using File = detail::KvFile<KvCache<Entry, Stored>>;
   const detail::PageTable& table = File::table("save", cache);
-  detail::save_table(table, File::open_page(cache), File::shape(cache), to);
+  detail::save_table(table, File::last_page(cache), File::shape(cache), to);
 }
 
 /// Gives a cache the tokens of one that was saved in place of its own, bit for bit. Entry, element

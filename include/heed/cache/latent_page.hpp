@@ -3,6 +3,7 @@
 /// Where latents lie in a page, and how they get there. Layer 4, detail.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "heed/cache/codec.hpp"
@@ -89,6 +90,24 @@ class LatentPage {
         for (Index c = 0; c < c_kv.cols; ++c) row[c] = static_cast<Element>(c_kv(r, c));
         for (Index c = 0; c < k_rope.cols; ++c)
           row[entry_.latent_dim + c] = static_cast<Element>(k_rope(r, c));
+      }
+    }
+  }
+
+  /// Clears what lies from `slot` on; int4, which has no 0, becomes -1 times a scale of 0.
+  void clear_from(PagePlace place, Index, Index slot) const noexcept {
+    std::byte* const page = place.head(0);
+    for (Index token = slot; token < page_size; ++token) {
+      Kept* const row = row_at(page, token);
+      for (Index c = 0; c < row_width(); ++c) {
+        if constexpr (has_scales<Stored>)
+          simd::set_code(row[c], token, 0);
+        else
+          row[c] = static_cast<Kept>(0);
+      }
+      if constexpr (has_scales<Stored>) {
+        scales_.in(page)[token] = 0;
+        std::fill_n(rope_.in(page) + token * rope_width(), rope_width(), static_cast<bf16>(0));
       }
     }
   }

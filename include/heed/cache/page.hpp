@@ -24,8 +24,8 @@ enum class KeyLayout {
 /// The keys and values of one page, for one key/value head.
 ///
 /// Every row of values, and of row-major keys, may be read up to the next multiple of
-/// simd::row_padding; what row-major keys hold there is 0. Tokens beyond the sequence's end may
-/// hold any value.
+/// simd::row_padding; what row-major keys hold there is 0, of int4 any code. Tokens beyond the
+/// sequence's end may hold any value, but scales of all 64 tokens are finite.
 ///
 /// Elements that are int8 are codes. What they stand for is told by scales, of which keys have
 /// either those of tokens or those of channels, in all pages of a source the same:

@@ -79,13 +79,10 @@ class PageTable {
     return store_->place(
         pages_[static_cast<std::size_t>(page < sink_pages_ ? page : page - released_)]);
   }
-  /// Calls f(bytes) for each head's part of each page held, in the sequence's order.
+  /// Calls f(place) for each page held, in the sequence's order.
   template <class F>
-  void for_each_part(const F& f) const {
-    for (const PageId page : pages_)
-      for (Index head = 0; head < store_->num_heads(); ++head)
-        f(std::span(store_->place(page).head(head),
-                    static_cast<std::size_t>(store_->head_bytes())));
+  void for_each_page(const F& f) const {
+    for (const PageId page : pages_) f(store_->place(page));
   }
 
   /// Pages that `count` more tokens would take from the store, less those that go back to it then.
@@ -108,9 +105,9 @@ class PageTable {
       std::string text = std::to_string(seqlen_) + " tokens are cached and " +
                          std::to_string(count) + " more were given, but the capacity is " +
                          std::to_string(capacity_);
-      if (window_)
-        text += "; with the window " + std::to_string(pages * page_size) +
-                " are needed (CacheWindow::capacity)";
+      if (window_ && is_length)
+        text += "; with the window " + std::to_string(pages) + " pages of " +
+                std::to_string(page_size) + " are needed (CacheWindow::capacity)";
       throw CapacityError(message("KvCache", text));
     }
   }
@@ -240,9 +237,9 @@ class PageTable {
     seqlen_ = state.seqlen, released_ = state.released_pages, dropped_ = {};
     if (window_ && state.dropped_tokens > 0)
       dropped_ = {window_->num_sink_tokens, window_->num_sink_tokens + state.dropped_tokens};
-    for_each_part([&content](std::span<std::byte> part) {
-      std::copy_n(content, part.size(), part.data());
-      content += part.size();
+    for_each_page([&](const PagePlace& page) {
+      for (Index head = 0; head < store_->num_heads(); ++head, content += store_->head_bytes())
+        std::copy_n(content, store_->head_bytes(), page.head(head));
     });
   }
 
