@@ -19,10 +19,13 @@ constexpr std::pair<std::string_view, Make> makers[] = {
     {"f32", make_context_of<float>},
     {"f16", make_context_of<heed::f16>},
     {"bf16", make_context_of<heed::bf16>},
+    {"bf16-native", make_context_of<heed::Native<heed::bf16>>},
     {"int8", make_context_of<heed::int8>},
+    {"int8-native", make_context_of<heed::Native<heed::int8>>},
     {"int8-channel", make_context_of<heed::PerChannel<heed::int8>>},
     {"int8-rotated", make_context_of<heed::Rotated<heed::int8>>},
     {"int4", make_context_of<heed::int4>},
+    {"int4-native", make_context_of<heed::Native<heed::int4>>},
     {"int4-rotated", make_context_of<heed::Rotated<heed::int4>>},
 };
 

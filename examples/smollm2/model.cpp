@@ -80,21 +80,23 @@ AttentionShape attention_of(const ModelKeys& metadata, Index model_dim) {
 
 /// The products of a block's attention, under the names that GGUF gives them.
 template <class Layer, class Shape>
-Layer make_attention(Weights& weights, const Shape& shape, const heed::Rope& rope,
-                     const std::string& block) {
+Layer make_attention(Weights& weights, const Shape& shape, double softmax_scale,
+                     const heed::Rope& rope, const std::string& block) {
   if constexpr (std::same_as<Shape, heed::GroupedShape>)
     return Layer(shape,
                  {.query = weights.linear(block + "attn_q"),
                   .key = weights.linear(block + "attn_k"),
                   .value = weights.linear(block + "attn_v"),
-                  .out = weights.linear(block + "attn_output")},
+                  .out = weights.linear(block + "attn_output"),
+                  .softmax_scale = softmax_scale},
                  rope);
   else
     return Layer(shape,
                  {.query = weights.linear(block + "attn_q"),
                   .kv_down = weights.linear(block + "attn_kv_a_mqa"),
                   .kv_up = weights.matrix(block + "attn_kv_b"),
-                  .out = weights.linear(block + "attn_output")},
+                  .out = weights.linear(block + "attn_output"),
+                  .softmax_scale = softmax_scale},
                  rope);
 }
 
@@ -186,10 +188,11 @@ Block::Block(Weights& weights, const ModelShape& shape, const heed::Rope& rope, 
             using Shape = std::remove_cvref_t<decltype(attention)>;
             using Layer =
                 std::conditional_t<std::same_as<Shape, heed::GroupedShape>, Grouped, Latent>;
-            return make_attention<Layer>(weights, attention, rope, block_name(index));
+            return make_attention<Layer>(weights, attention, shape.softmax_scale, rope,
+                                         block_name(index));
           },
           shape.attention)),
-      softmax_scale_(shape.softmax_scale), mlp_(weights, shape, block_name(index)) {}
+      mlp_(weights, shape, block_name(index)) {}
 
 Model::Model(const std::filesystem::path& path, WeightsKept kept)
     : file_(path.string()), shape_(shape_of(file_)), weights_(file_, kept) {

@@ -100,7 +100,7 @@ class Block {
     attention_norm_.apply(Rows(normed));
     using Layer = std::conditional_t<heed::is_latent<Entry<Cache>>, Latent, Grouped>;
     std::get<Layer>(attention_)
-        .forward(normed, cache, mask, softmax_scale_, Rows(added),
+        .forward(normed, cache, mask, Rows(added),
                  {.executor = executor, .workspace = &scratch.workspace});
     x += added;
     normed = x;
@@ -117,7 +117,6 @@ class Block {
 
   heed::RmsNorm<float> attention_norm_, mlp_norm_;
   std::variant<Grouped, Latent> attention_;
-  double softmax_scale_;
   Mlp mlp_;
 };
 

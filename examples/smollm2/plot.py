@@ -44,9 +44,12 @@ def name_points(axes, table, column):
 
 
 def main(caches, windows, folder):
-    full, window = list(rows(caches)), list(rows(windows))
+    all_full, all_window = list(rows(caches)), list(rows(windows))
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), constrained_layout=True)
     for axes, column, title in ((left, 2, "perplexity"), (right, 3, "ms a decoded token")):
+        # Native elements lose what the others do.
+        full, window = ([row for row in table if column == 3 or not row[0].endswith("-native")]
+                        for table in (all_full, all_window))
         draw(axes, full, column, FULL, "o", "all tokens kept")
         draw(axes, window, column, WINDOW, "^", "4 sinks and a window of 1020")
         axes.set_xscale("log", base=2)

@@ -95,6 +95,23 @@ TYPED_TEST(AttendAgreement, CachesAreMatrices) {
   });
 }
 
+TYPED_TEST(AttendAgreement, MatricesMakeABatch) {
+  this->for_each_case([](const AttentionShape& shape, const AttentionInputs<TypeParam>& inputs) {
+    using Source = MatrixSource<TypeParam>;
+    const Index shorter = (shape.seqlen_kv + 1) / 2;
+    const Source whole(view(inputs.key), view(inputs.value)),
+        half(view(inputs.key).middle_rows(0, shorter), view(inputs.value).middle_rows(0, shorter));
+    const AttentionResult<TypeParam> empty(shape.num_heads, shape.seqlen_q, shape.head_dim_v);
+    AttentionResult<TypeParam> found[] = {empty, empty};
+    const AttendSequence<TypeParam, Source, CausalMask> sequences[] = {
+        {view(inputs.query), &whole, {}, view(found[0].out), found[0].lse_view()},
+        {view(inputs.query), &half, {}, view(found[1].out), found[1].lse_view()}};
+    attend_batch(sequences, 0.5);
+    EXPECT_EQ(found[0], test::attend_matrices(inputs, CausalMask{}, 0.5));
+    EXPECT_EQ(found[1], test::attend_source(view(inputs.query), half, CausalMask{}, 0.5));
+  });
+}
+
 // A latent cache is MQA with the key [c_kv | k_rope] and the value c_kv.
 TYPED_TEST(AttendAgreement, LatentCachesAreKeysAndValuesAtOnce) {
   Random random(2);

@@ -225,7 +225,8 @@ TYPED_TEST(AttendElement, OfLatentsAgreesWithTheFormula) {
 // Codes hold no such number, so what multiplies them says it for the row, and for no other.
 template <class Element>
 class AttendCodes : public testing::Test {};
-TYPED_TEST_SUITE(AttendCodes, testing::Types<Native<int8>, Native<int4>>);
+using CodeElements = testing::Types<Native<int8>, Native<int4>>;
+TYPED_TEST_SUITE(AttendCodes, CodeElements);
 
 TYPED_TEST(AttendCodes, NumbersThatAreNotFiniteAreNan) {
   Random random(8);

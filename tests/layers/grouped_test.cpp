@@ -99,6 +99,13 @@ TYPED_TEST(GroupedLayer, WithAScore) {
         layer_case.expect(out, x, x, positions, test::causal,
                           [](auto& formula) { formula.scale = 0.125; });
 
+        auto weights = layer_case.weights();
+        weights.softmax_scale = 0.375;
+        GroupedQueryAttention<TypeParam>(layer_case.shape(), weights, layer_case.rope())
+            .forward(view(x), CausalMask{}, view(out));
+        layer_case.expect(out, x, x, positions, test::causal,
+                          [](auto& formula) { formula.scale = 0.375; });
+
         const auto slopes = alibi_slopes<TypeParam>(layer_case.shape().num_heads);
         const auto score = chain(Scale{0.25}, Softcap{2}, Alibi<TypeParam>{slopes});
         const auto change = [&](auto& formula) {

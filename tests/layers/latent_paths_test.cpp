@@ -50,17 +50,25 @@ TEST(LatentPaths, CountFlops) {
   EXPECT_GT(absorbed_flops(v2, 8192, 8192), expanded_flops(v2, 8192, 8192));
 }
 
-TEST(LatentPaths, AutomaticTakesTheFewerFlops) {
+template <class Element>
+class AutomaticPath : public testing::Test {};
+using PathElements = testing::Types<float, Native<int8>>;
+TYPED_TEST_SUITE(AutomaticPath, PathElements);
+
+TYPED_TEST(AutomaticPath, TakesTheFewerFlops) {
+  using Cache = KvCache<LatentKv<>, TypeParam>;
+  const Products products =
+      is_native<TypeParam> && has_native_products<TypeParam> ? Products::native : Products::widened;
   Random random(1);
   const LatentCase<float> layer_case({.shape = small}, random);
   const auto layer = layer_case.layer();
   int absorbed = 0, expanded = 0;
   for (const Index held : {1, 3, 50})
-    for (const Index seqlen_q : {1, 2, 10, 40, 100}) {
+    for (const Index seqlen_q : {1, 2, 10, 22, 40, 100}) {
       const auto x = test::normal_matrix<float>(held + seqlen_q, small.model_dim, random);
       std::vector<Matrix<float>> results;
       for (const MlaPath path : test::all_paths) {
-        auto cache = layer_case.cache(x.rows);
+        Cache cache(x.rows, kv_entry(small));
         Matrix<float> skipped(held, small.model_dim), out(seqlen_q, small.model_dim);
         layer.forward(view(x).middle_rows(0, held), cache, CausalMask{}, view(skipped),
                       {.path = MlaPath::absorbed});
@@ -68,7 +76,7 @@ TEST(LatentPaths, AutomaticTakesTheFewerFlops) {
                       {.path = path});
         results.push_back(out);
       }
-      const bool fold = cheaper_path(small, seqlen_q, x.rows) == MlaPath::absorbed;
+      const bool fold = cheaper_path(small, seqlen_q, x.rows, products) == MlaPath::absorbed;
       ++(fold ? absorbed : expanded);
       EXPECT_EQ(results[0].data, results[fold ? 1 : 2].data)
           << held << " held, " << seqlen_q << " more";
@@ -77,6 +85,25 @@ TEST(LatentPaths, AutomaticTakesTheFewerFlops) {
     }
   EXPECT_GT(absorbed, 0);
   EXPECT_GT(expanded, 0);
+}
+
+// The kernel's part counts less where the processor multiplies what the cache holds.
+TEST(LatentPaths, NativeProductsAreAbsorbedForLonger) {
+  constexpr LatentShape v2_lite{.model_dim = 2048,
+                                .num_heads = 16,
+                                .latent_dim = 512,
+                                .rope_dim = 64,
+                                .nope_dim = 128,
+                                .head_dim_v = 128};
+  for (const Index held : {512, 4096}) {
+    const auto crossover = [&](Products products) {
+      Index seqlen_q = 1;
+      while (cheaper_path(v2_lite, seqlen_q, held + seqlen_q, products) == MlaPath::absorbed)
+        ++seqlen_q;
+      return seqlen_q;
+    };
+    EXPECT_GT(crossover(Products::native), 3 * crossover(Products::widened) / 2) << held;
+  }
 }
 
 // So many tokens that the heads are expanded a few at a time; what varies by head still finds its

@@ -104,6 +104,12 @@ TYPED_TEST(LatentLayer, WithScoresAndMasksPerHead) {
       for (Index q_row = 0; q_row < x.rows; ++q_row)
         for (Index k = 0; k < x.rows; ++k) pairs(head, q_row, k) = random.uniform() < 0.5;
     Matrix<TypeParam> out(x.rows, x.cols);
+    auto weights = layer_case.weights();
+    weights.softmax_scale = 0.375;
+    MultiHeadLatentAttention<TypeParam>(layer_case.shape(), weights, layer_case.rope())
+        .forward(view(x), CausalMask{}, view(out));
+    layer_case.expect(out, x, positions_from(0, x.rows), test::causal,
+                      [](auto& formula) { formula.scale = 0.375; });
     for (const MlaPath path : test::all_paths) {
       SCOPED_TRACE("path " + std::to_string(static_cast<int>(path)));
       layer_case.layer().forward(view(x), DenseMask{pairs}, score, view(out), {.path = path});

@@ -94,10 +94,13 @@ TEST_F(SmallModel, KeepsWhatTheElementKeeps) {
        std::vector<std::pair<std::string, double>>{{"f32", 2e-5},
                                                    {"f16", 5e-3},
                                                    {"bf16", 0.05},
+                                                   {"bf16-native", 0.05},
                                                    {"int8", 0.15},
+                                                   {"int8-native", 0.15},
                                                    {"int8-channel", 0.15},
                                                    {"int8-rotated", 0.15},
                                                    {"int4", 2},
+                                                   {"int4-native", 2},
                                                    {"int4-rotated", 2}}) {
     for (const Placement placement : {Placement::own, Placement::pool}) {
       const auto context =

@@ -6,7 +6,7 @@
 /// | ----------------------------- | ------------------------------------------------------- |
 /// | matrices or views             | attend(query, key, value, mask, score, out, options)    |
 /// | a cache, or any page source   | attend(query, source, mask, score, out, options)        |
-/// | caches of several sequences   | attend_batch(sequences, score, options)                 |
+/// | several sequences of either   | attend_batch(sequences, score, options)                 |
 #pragma once
 
 #include <concepts>
@@ -37,7 +37,7 @@ template <class T, class Source, class Mask>
 struct AttendSequence {
   using Scalar = T;
   HeadsView<const T> query;  ///< [num_heads, seqlen_q, head_dim]
-  const Source* source;      ///< its keys and values; no two sequences need have the same length
+  const Source* source;      ///< its keys and values, a cache or a MatrixSource
   Mask mask;
   HeadsView<T> out;      ///< [num_heads, seqlen_q, head_dim_v], overwritten
   RowsView<T> lse = {};  ///< [num_heads, seqlen_q], overwritten, if wanted
@@ -163,12 +163,7 @@ void attend(const Query& query, const Key& key, const Value& value, const Mask& 
             const Score& score, Out&& out,
             const AttendOptions<detail::ViewElement<Out>>& options = {}) {
   using T = detail::ViewElement<Out>;
-  const HeadsView<const T> keys(key);
-  const HeadsView<const T> values(value);
-  detail::require_heads("attend", "value [num_kv_heads, seqlen_kv, head_dim_v]", values,
-                        keys.num_heads, keys.rows, values.cols);
-  attend(query, detail::MatrixSource<T>(keys, values), mask, score, std::forward<Out>(out),
-         options);
+  attend(query, MatrixSource<T>(key, value), mask, score, std::forward<Out>(out), options);
 }
 
 /// The same, and the log-sum-exp of each row. \param lse  [num_heads, seqlen_q], overwritten

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Plain key and value matrices as a source of pages. Layer 5, detail.
+/// Plain key and value matrices as a source of pages. Layer 5, public.
 #pragma once
 
 #include <algorithm>
@@ -9,10 +9,13 @@
 #include "heed/cache/page.hpp"
 #include "heed/simd/transpose.hpp"
 
-namespace heed::detail {
+namespace heed {
 
-/// Packs a page when it is asked for: keys are transposed to scratch; values are used where they
-/// lie if whole vectors can be read from their rows, and copied else.
+/// Keys and values in matrices, which must outlive it: what `attend` makes of those it is given,
+/// and a sequence of an `attend_batch` whose keys are in no cache.
+///
+/// A page is packed when it is asked for: keys are transposed to scratch; values are used where
+/// they lie if whole vectors can be read from their rows, and copied else.
 template <class T>
 class MatrixSource {
  public:
@@ -22,8 +25,12 @@ class MatrixSource {
   /// \param key    [num_kv_heads, seqlen_kv, head_dim]
   /// \param value  [num_kv_heads, seqlen_kv, head_dim_v]
   /// \param dropped  keys that no query may see
+  /// \throws ShapeError if value has not as many heads and rows as key
   MatrixSource(HeadsView<const T> key, HeadsView<const T> value, KeyRange dropped = {})
-      : key_(key), value_(value), dropped_(dropped) {}
+      : key_(key), value_(value), dropped_(dropped) {
+    detail::require_heads("attend", "value [num_kv_heads, seqlen_kv, head_dim_v]", value,
+                          key.num_heads, key.rows, value.cols);
+  }
 
   Index num_kv_heads() const noexcept { return key_.num_heads; }
   Index head_dim() const noexcept { return key_.cols; }
@@ -61,4 +68,4 @@ class MatrixSource {
   KeyRange dropped_;
 };
 
-}  // namespace heed::detail
+}  // namespace heed

@@ -31,8 +31,9 @@
 ///                   each off by at most a 65278th of the largest: of the row of a query (times
 ///                   its page's scales, where these are per channel), of a row's probabilities
 ///                   in a page, times the scales of their values (all are 0 if that is below
-///                   1e-34). Sums are of whole numbers, and exact. The rotated part of a latent is multiplied as Native<bf16> is, and
-///                   the page that is being filled in float, where it is in float
+///                   1e-34). Sums are of whole numbers, and exact. The rotated part of a latent
+///                   is multiplied as Native<bf16> is, and a page that is in float while it is
+///                   being filled, in float
 ///
 /// Where the processor has no such products the kernel widens, and gains nothing. Queries and
 /// probabilities for bf16 are rounded all the same, so that results differ by roundings of float

@@ -39,7 +39,8 @@ constexpr GroupedShape multi_query(Index model_dim, Index num_heads, Index head_
 /// The query projection goes straight from the model width to the heads.
 inline constexpr Index no_query_latent = 0;
 
-/// The shape of multi-head latent attention. Any field may stay `dynamic`.
+/// The shape of multi-head latent attention. Any field may stay `dynamic`; query_latent_dim must be
+/// said to be, as it is 0 else.
 ///
 /// A query and key head is [nope_dim | rope_dim] wide, a value head head_dim_v. Per token the cache
 /// holds [latent_dim | rope_dim]. Names as DeepSeek's config files have them: kv_lora_rank,

@@ -11,6 +11,7 @@
 #include "heed/base/page_size.hpp"
 #include "heed/base/views.hpp"
 #include "heed/policy/mask.hpp"  // KeyRange
+#include "heed/simd/codes.hpp"
 
 namespace heed {
 
@@ -112,6 +113,14 @@ enum class Products {
   widened,  ///< float, or double
   native,   ///< the element itself, for which queries and probabilities are rounded: bf16 or codes
 };
+
+/// Whether the target has products of its own for what is stored as E, of which Native<E> makes
+/// use. Without, it is widened, and takes the time that E takes.
+template <class E>
+inline constexpr bool has_native_products =
+    has_scales<E>
+        ? !std::same_as<simd::CodeFactor, float>
+        : std::same_as<detail::Unwrapped<E>, bf16> && !std::same_as<simd::RoundedFactor, float>;
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from
 /// several threads at once. `scratch` has room for page_scratch() elements and belongs to the

@@ -24,8 +24,10 @@ struct GroupedWeights {
   Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]
   std::optional<RmsNorm<T>> query_norm =
       {};  ///< of each query head, [head_dim], before RoPE (Qwen3, Gemma 3)
-  std::optional<RmsNorm<T>> key_norm = {};  ///< of each key head, [head_dim], before RoPE
-  std::span<const T> sinks = {};            ///< [num_heads]: attention sinks (gpt-oss), or empty
+  std::optional<RmsNorm<T>> key_norm = {};   ///< of each key head, [head_dim], before RoPE
+  std::span<const T> sinks = {};             ///< [num_heads]: attention sinks (gpt-oss), or empty
+  std::optional<double> softmax_scale = {};  ///< what scores are multiplied by, 1/sqrt(head_dim) if
+                                             ///< left out (Gemma 2: query_pre_attn_scalar^-0.5)
 };
 
 /// Queries, keys and values of an input: projected, normed and rotated. What GroupedQueryAttention
@@ -65,8 +67,10 @@ class GroupedProjections {
   }
 
   const GroupedShape& shape() const noexcept { return shape_; }
-  /// What scores are multiplied by unless a pass says otherwise: 1/sqrt(head_dim).
-  double softmax_scale() const { return default_softmax_scale(shape_.head_dim); }
+  /// What scores are multiplied by unless a pass says otherwise.
+  double softmax_scale() const {
+    return weights_.softmax_scale.value_or(default_softmax_scale(shape_.head_dim));
+  }
 
   Index query_width() const noexcept { return shape_.num_heads * shape_.head_dim; }
   Index key_width() const noexcept { return shape_.num_kv_heads * shape_.head_dim; }

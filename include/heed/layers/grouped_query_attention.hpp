@@ -32,7 +32,7 @@ namespace heed {
 /// | forward_cross(x, key_input, value_input, mask, out) | of a second input                     |
 /// | forward_cross(x, memory, mask, out)                 | of one that append_memory has cached  |
 ///
-/// A `score` may stand before `out`: a number for another softmax scale than 1/sqrt(head_dim), or a
+/// A `score` may stand before `out`: a number for another softmax scale than the layer's, or a
 /// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten.
 /// A pass that throws ShapeError or CapacityError leaves cache and out as they were. If a number
 /// cannot be stored, or a pool or an executor fails on the way, it takes its tokens back; a cache
@@ -68,6 +68,9 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// Appends the keys and values of x [seqlen_q, model_dim] to the cache, and attends to all it
   /// holds.
   /// \param cache  KvCache<FullKv<...>, Element>, of any element that T computes (base/element.hpp)
+  /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
+  /// \param out    [seqlen_q, model_dim], overwritten
+  /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
                RowsView<T> out, const ForwardOptions& options = {}) const;

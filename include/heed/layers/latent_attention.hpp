@@ -30,7 +30,8 @@ struct LatentOptions {
   /// tokens, or start at 0 without a cache.
   std::span<const Index> positions = {};
   AnyExecutor executor = {};          ///< who runs the tasks
-  MlaPath path = MlaPath::automatic;  ///< the same result either way, up to rounding
+  MlaPath path = MlaPath::automatic;  ///< the same result either way, up to rounding, to which
+                                      ///< Native elements add theirs on the absorbed path alone
   Workspace* workspace = nullptr;     ///< as in ForwardOptions
 };
 
@@ -68,12 +69,16 @@ constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index 
 
 /// The path that is taken unless a pass names one: that with fewer FLOPs, those of the expansion
 /// counted half as much again. They are Eigen's products, which run at two thirds of the kernel's
-/// rate. Where the paths take the same time is measured in bench/README.md.
-constexpr MlaPath cheaper_path(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
+/// rate. Where the paths take the same time is measured in docs/speed.md.
+/// \param products  with native ones, which the absorbed path alone can use, its FLOPs count 0.6
+///                  times: in docs/speed.md, decode/mla128 takes 0.56 to 0.65 of the time
+constexpr MlaPath cheaper_path(const LatentShape& shape, Index seqlen_q, Index seqlen_kv,
+                               Products products = Products::widened) {
+  const double absorbed =
+      (products == Products::native ? 0.6 : 1.0) * absorbed_flops(shape, seqlen_q, seqlen_kv);
   const double expanded =
       expanded_flops(shape, seqlen_q, seqlen_kv) + 0.5 * expansion_flops(shape, seqlen_kv);
-  return absorbed_flops(shape, seqlen_q, seqlen_kv) <= expanded ? MlaPath::absorbed
-                                                                : MlaPath::expanded;
+  return absorbed <= expanded ? MlaPath::absorbed : MlaPath::expanded;
 }
 
 namespace detail {
@@ -164,17 +169,21 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
 }
 
 /// The path that a pass names, or the cheaper one.
-inline MlaPath path_of(const LatentShape& shape, Index seqlen_q, Index seqlen_kv,
-                       const LatentOptions& options) {
-  return options.path == MlaPath::automatic ? cheaper_path(shape, seqlen_q, seqlen_kv)
-                                            : options.path;
+template <class Cache>
+MlaPath path_of(const LatentShape& shape, Index seqlen_q, const Cache& cache,
+                const LatentOptions& options) {
+  constexpr bool is_native = IsNative<Cache> && has_native_products<typename Cache::Element>;
+  return options.path == MlaPath::automatic
+             ? cheaper_path(shape, seqlen_q, cache.seqlen(),
+                            is_native ? Products::native : Products::widened)
+             : options.path;
 }
 
 template <class T, class Cache, class Mask, class Score>
 void attend_latent(const LatentProjections<T>& layer, HeadsView<const T> query, const Cache& cache,
                    const Mask& mask, const Score& score, HeadsView<T> heads,
                    const LatentOptions& options, Workspace& workspace) {
-  if (path_of(layer.shape(), query.rows, cache.seqlen(), options) == MlaPath::absorbed)
+  if (path_of(layer.shape(), query.rows, cache, options) == MlaPath::absorbed)
     attend_absorbed(layer, query, cache, mask, score, heads, options, workspace);
   else
     attend_expanded(layer, query, cache, mask, score, heads, options, workspace);
@@ -246,7 +255,7 @@ void attend_latent_batch(const LatentProjections<T>& layer, RowsView<const T> qu
   Index begin = 0;
   for (const auto& sequence : sequences) {
     const auto& [seqlen, cache, mask] = sequence;
-    if (path_of(layer.shape(), seqlen, cache->seqlen(), options) == MlaPath::absorbed)
+    if (path_of(layer.shape(), seqlen, *cache, options) == MlaPath::absorbed)
       absorbed.add({&sequence, begin});
     else
       attend_expanded<T>(layer, split_heads(query.middle_rows(begin, seqlen), num_heads),

@@ -34,6 +34,9 @@ struct LatentWeights {
   Linear<T> kv_up;  ///< [num_heads * (nope_dim + head_dim_v), latent_dim], a matrix without bias:
                     ///< W_UK and W_UV, a head's rows are [nope | v]; kv_b_proj
   Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]
+  std::optional<double> softmax_scale = {};  ///< what scores are multiplied by,
+                                             ///< 1/sqrt(nope_dim + rope_dim) if left out; YaRN as
+                                             ///< DeepSeek uses it: that times yarn_mscale squared
 };
 
 /// Queries and latents of an input: projected, normed and rotated. What MultiHeadLatentAttention
@@ -89,9 +92,10 @@ class LatentProjections {
   const LatentShape& shape() const noexcept { return shape_; }
   /// Width of a query and key head.
   Index head_dim() const noexcept { return shape_.head_dim(); }
-  /// What scores are multiplied by unless a pass says otherwise: 1/sqrt(nope_dim + rope_dim). YaRN
-  /// as DeepSeek uses it multiplies this by yarn_mscale squared.
-  double softmax_scale() const { return default_softmax_scale(head_dim()); }
+  /// What scores are multiplied by unless a pass says otherwise.
+  double softmax_scale() const {
+    return weights_.softmax_scale.value_or(default_softmax_scale(head_dim()));
+  }
 
   Index query_width() const noexcept { return shape_.num_heads * head_dim(); }
   /// Width of all heads' results side by side.

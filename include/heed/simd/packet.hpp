@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// The one seam to the vector unit: Eigen's packets under names of our own. Layer 1, detail.
+/// The one seam to the vector unit: Eigen's packets under names of our own. Layer 1, extension.
 ///
-/// Everything above speaks to the processor through this folder only; to change over to another
-/// vector library is to rewrite it and nothing else.
+/// The kernel speaks to the processor through this folder only; to change over to another vector
+/// library is to rewrite it and nothing of the kernel. Score policies and pages of one's own see
+/// `Packet` and `row_padding` of it, and may use the rest.
 ///
 /// Loops over the registers of a tile carry `#pragma GCC unroll`, which clang knows too: at -O2,
 /// g++ would otherwise keep the loop, and with it the registers in memory.
@@ -17,6 +18,9 @@
 #include "heed/base/index.hpp"
 
 namespace heed::simd {
+
+// Packets are internal to Eigen.
+static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "heed: needs Eigen 3.4");
 
 /// The widest vector of T that the target has.
 template <class T>

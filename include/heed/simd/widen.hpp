@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Loads of narrow elements, widened in the register. Layer 1, detail.
+/// Loads of narrow elements, widened in the register. Layer 1, extension.
 #pragma once
 
 #include <cstring>

@@ -6,6 +6,10 @@
 #include <cmath>
 #include <limits>
 
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "heed: compile without -ffast-math (-ffinite-math-only): scores of hidden keys are -inf"
+#endif
+
 namespace heed {
 
 /// What one row has to remember of the keys it has seen: the largest score and the sum of
