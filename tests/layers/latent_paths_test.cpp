@@ -64,7 +64,7 @@ TYPED_TEST(AutomaticPath, TakesTheFewerFlops) {
   const auto layer = layer_case.layer();
   int absorbed = 0, expanded = 0;
   for (const Index held : {1, 3, 50})
-    for (const Index seqlen_q : {1, 2, 10, 22, 40, 100}) {
+    for (const Index seqlen_q : {1, 2, 10, 22, 40, 100, 400}) {
       const auto x = test::normal_matrix<float>(held + seqlen_q, small.model_dim, random);
       std::vector<Matrix<float>> results;
       for (const MlaPath path : test::all_paths) {
