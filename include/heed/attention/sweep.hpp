@@ -231,9 +231,11 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
                  CurrentPage<Element>& page) {
   if constexpr (HasPackedPages<Source>) {
     if (next) page.after_keys = page.after_values = source.packed_page(tile.kv_head, *next);
-  } else if (tile.count > Index{sizeof(Element)}) {
+  } else if (using T = ComputeType<Element>;
+             tile.count > Index{sizeof(Element)} ||
+             !simd::reads_in_order<T, PageFactor<T, Source, Element>>(tile.count)) {
     // With fewer rows the tile is done before a fetch arrives; the processor's own prefetching of
-    // the stream does better alone (docs/decisions.md).
+    // the stream does better alone, if it is one (docs/decisions.md).
     const bool lies_somewhere = source.page_scratch() == 0;
     const PageView<Element> after =
         next && lies_somewhere ? source.page(tile.kv_head, *next, nullptr) : page.view;

@@ -32,6 +32,15 @@ constexpr Index depth_block(Index depth) {
   return std::max<Index>(ceil_div(depth, blocks), 1);
 }
 
+/// Whether tiles of so many rows are as wide as a strip, so that they read a page in the order of
+/// memory.
+template <class T, class Factor>
+constexpr bool reads_in_order(Index rows) {
+  using Step = DepthStep<T, Factor>;
+  return Step::vectors(static_cast<int>(std::min<Index>(rows, Step::most_rows))) * lanes<T> >=
+         strip_width;
+}
+
 namespace detail {
 
 /// Sums that start from nothing.

@@ -9,7 +9,7 @@
 #include "heed/base/element.hpp"
 #include "heed/simd/packet.hpp"
 
-#if defined(__AVX2__)
+#if defined(__SSE4_1__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -53,6 +53,27 @@ inline Packet<float> widen(const f16* from) { return widen_lanes<float>(from); }
 inline Packet<float> widen(const int8* from) {
   const __m128i bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bits));
+}
+#elif defined(__SSE4_1__)
+inline Packet<float> widen(const bf16* from) {
+  const __m128i bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  return _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(bits), 16));
+}
+inline Packet<float> widen(const f16* from) {
+  const __m128i bits = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  // An exponent of f16 is 112 less than float's; a product makes up for it, and normalises what is
+  // subnormal. Only that of inf and NaN is larger still.
+  const __m128i magnitude = _mm_slli_epi32(_mm_and_si128(bits, _mm_set1_epi32(0x7FFF)), 13);
+  const __m128i is_special = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32((0x7C00 << 13) - 1));
+  const __m128i sign = _mm_slli_epi32(_mm_and_si128(bits, _mm_set1_epi32(0x8000)), 16);
+  const __m128i more = _mm_and_si128(is_special, _mm_set1_epi32(0x7F800000));
+  return _mm_or_ps(_mm_mul_ps(_mm_castsi128_ps(magnitude), _mm_set1_ps(0x1p112F)),
+                   _mm_castsi128_ps(_mm_or_si128(sign, more)));
+}
+inline Packet<float> widen(const int8* from) {
+  std::int32_t four;
+  std::memcpy(&four, from, sizeof(four));
+  return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
 }
 #elif defined(__aarch64__)
 inline Packet<float> widen(const bf16* from) {
