@@ -179,6 +179,9 @@ TEST(AttendRefuses, Caches) {
   expect_shape_error({"heed::attend: query [num_heads, seqlen_q, head_dim] has -3 rows, expected 0 "
                       "or more"},
                      [&] { attend(operands.heads(query, 6, -3, 4), cache, NoMask{}, 0.5, out); });
+  expect_shape_error({"heed::attend: query [num_heads, seqlen_q, head_dim] has -6 heads, expected "
+                      "0 or more"},
+                     [&] { attend(operands.heads(query, -6, 3, 4), cache, NoMask{}, 0.5, out); });
   expect_shape_error(
       {"heed::attend: num_heads (3, of the query) must be a multiple of num_kv_heads (2, of the "
        "keys)"},

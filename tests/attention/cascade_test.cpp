@@ -172,6 +172,7 @@ class Cascade : public testing::Test {
 };
 using Kinds =
     testing::Types<Tokens<FullKv<2, 24, 17>, float>, Tokens<FullKv<2, 24, 17>, int8>,
+                   Tokens<FullKv<2, 24, 17>, Rotated<int4>>,
                    Tokens<FullKv<2, 24, 17>, Native<int4>>, Tokens<LatentKv<21, 6>, Native<bf16>>>;
 TYPED_TEST_SUITE(Cascade, Kinds);
 

@@ -74,7 +74,7 @@ class Placement : public testing::Test {
   AttentionInputs<T> inputs_ = test::normal_inputs<T>(shape, random_);
   std::map<Index, std::optional<AttentionResult<T>>> plain_;  // of one mask, by chunk
 };
-using Elements = testing::Types<float, Native<bf16>, Native<Rotated<int4>>>;
+using Elements = testing::Types<float, Native<bf16>, Rotated<int4>, Native<int4>>;
 TYPED_TEST_SUITE(Placement, Elements);
 
 TYPED_TEST(Placement, InAPoolIsAsInMemoryOfItsOwn) {

@@ -97,6 +97,15 @@ TYPED_TEST(SavedCache, HoldsNothingThatWasTruncatedOrIsAnothers) {
   const std::string file = saved(prefix);
   prefix.assign_prefix(without, 5);
   EXPECT_TRUE(saved(prefix) == file);
+  // With a window, back into a page that was stored: what followed leaves no trace.
+  const Index capacity = window.capacity(70);
+  Cache further(capacity, {}, window), less(capacity, {}, window);
+  for (Cache* const cache : {&further, &less})
+    for (Index begin = 0; begin < 210; begin += 70) this->tokens_.append(*cache, begin, 70);
+  this->tokens_.append(further, 210, 11);
+  this->tokens_.append(less, 290, 11);
+  for (Cache* const cache : {&further, &less}) cache->truncate(200);
+  EXPECT_TRUE(saved(further) == saved(less));
 }
 
 TYPED_TEST(SavedCache, IsThereAgainWithAWindow) {
@@ -150,7 +159,9 @@ TEST(KvFile, OfPlainElementsServesNativeOnesAndBack) {
   exchange(int8());
   exchange(Rotated<int8>());
   exchange(PerChannel<int8>());
+  exchange(Rotated<PerChannel<int8>>());
   exchange(int4());
+  exchange(Rotated<int4>());
 }
 
 TEST(KvFile, IsSafetensorsWithAHeaderOfOneText) {

@@ -74,6 +74,19 @@ void expect_scratch_to_serve_both(const Layer& first, const Layer& second, const
     Cache cache = empty.fork();
     layer.forward(view(x), cache, CausalMask{}, view(out),
                   {.executor = SerialExecutor{}, .workspace = &workspace});
+    // Those that have made their scratch there make none of their own.
+    const BatchSequence<Cache, CausalMask> sequences[] = {{.seqlen = 300, .cache = &cache}};
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      cache.clear();
+      const auto batch = [&] {
+        layer.forward_batch(view(x), sequences, view(out),
+                            {.executor = SerialExecutor{}, .workspace = &workspace});
+      };
+      const Index count = test::count_allocations(batch);
+      if (&layer != &first || repeat > 0) {
+        EXPECT_EQ(count, 0);
+      }
+    }
   };
   pass(first);
   const std::size_t bytes = workspace.bytes();

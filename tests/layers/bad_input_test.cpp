@@ -236,6 +236,13 @@ TEST(GroupedLayerRefuses, InputsOfCrossAttention) {
   expect_shape_error(
       {"value_input [seqlen_kv, in of weights.value] has shape [2, 10], expected [3, 10]"},
       [&] { layer.append_memory(rows(3, 10), rows(2, 10), cache); });
+  // Scratch is sized by the rows, so a negative number must not come so far.
+  expect_shape_error(
+      {"forward_cross: key_input [seqlen_kv, in of weights.key] has -7 rows, expected 0 or more"},
+      [&] { layer.forward_cross(rows(3, 10), rows(-7, 10), rows(-7, 10), NoMask{}, out); });
+  expect_shape_error(
+      {"append_memory: key_input [seqlen_kv, in of weights.key] has -7 rows, expected 0 or more"},
+      [&] { layer.append_memory(rows(-7, 10), rows(-7, 10), cache); });
   EXPECT_THROW(layer.append_memory(rows(5, 10), rows(5, 10), cache), CapacityError);
   EXPECT_EQ(cache.seqlen(), 0);
 }

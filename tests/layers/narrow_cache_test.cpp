@@ -58,7 +58,7 @@ class NarrowCache : public testing::Test {
     EXPECT_GT(error, 0) << "elements are rounded, else this test sees nothing";
   }
 };
-using Elements = testing::Types<f16, Native<bf16>, int8, Native<Rotated<int4>>>;
+using Elements = testing::Types<f16, Native<bf16>, int8, Rotated<int4>, Native<int4>>;
 TYPED_TEST_SUITE(NarrowCache, Elements);
 
 TYPED_TEST(NarrowCache, OfKeysAndValues) {

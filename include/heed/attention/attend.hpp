@@ -163,7 +163,10 @@ void attend(const Query& query, const Key& key, const Value& value, const Mask& 
             const Score& score, Out&& out,
             const AttendOptions<detail::ViewElement<Out>>& options = {}) {
   using T = detail::ViewElement<Out>;
-  attend(query, MatrixSource<T>(key, value), mask, score, std::forward<Out>(out), options);
+  const HeadsView<const T> keys(key), values(value);
+  detail::require_heads("attend", "value [num_kv_heads, seqlen_kv, head_dim_v]", values,
+                        keys.num_heads, keys.rows, values.cols);
+  attend(query, MatrixSource<T>(keys, values), mask, score, std::forward<Out>(out), options);
 }
 
 /// The same, and the log-sum-exp of each row. \param lse  [num_heads, seqlen_q], overwritten
@@ -202,8 +205,8 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
 /// chunks and decode steps may stand side by side. The bits are those of one call per sequence.
 ///
 /// Sequences whose caches begin with the same pages (KvCache::fork, KvCache::assign_prefix) are
-/// taken together there: a tile of up to 96 query rows, 48 of latents, reads each page once,
-/// whosever rows they are.
+/// taken together there: a tile of up to 96 query rows, 48 where a key and a value have more than
+/// 512 numbers together, reads each page once, whosever rows they are.
 /// \param options  without `lse`: each sequence has its own
 /// \throws ShapeError naming the sequence, before anything is written.
 template <class T, class Source, class Mask, class Score>

@@ -24,11 +24,11 @@ class MatrixSource {
 
   /// \param key    [num_kv_heads, seqlen_kv, head_dim]
   /// \param value  [num_kv_heads, seqlen_kv, head_dim_v]
-  /// \param dropped  keys that no query may see
+  /// \param dropped  keys that no query may see, of those there are
   /// \throws ShapeError if value has not as many heads and rows as key
   MatrixSource(HeadsView<const T> key, HeadsView<const T> value, KeyRange dropped = {})
       : key_(key), value_(value), dropped_(dropped) {
-    detail::require_heads("attend", "value [num_kv_heads, seqlen_kv, head_dim_v]", value,
+    detail::require_heads("MatrixSource", "value [num_kv_heads, seqlen_kv, head_dim_v]", value,
                           key.num_heads, key.rows, value.cols);
   }
 

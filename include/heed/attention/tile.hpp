@@ -51,7 +51,7 @@ using Factor = std::conditional_t<!IsNative<Source>, T,
                                                      simd::CodeFactor, simd::RoundedFactor>>;
 /// Likewise for a page of `Element`: the one that is being filled is in T, whatever the others are.
 template <class T, class Source, class Element>
-using PageFactor =
+using FactorFor =
     std::conditional_t<std::same_as<Factor<T, Source>, simd::SplitCode> && !has_scales<Element>, T,
                        Factor<T, Source>>;
 /// Likewise for the rotated part of latents that have it apart.
@@ -85,7 +85,8 @@ struct TileScratch {
   RopeFactor* rope_query;      // [rows, rope_stride]
   simd::CodeRow* query_units;  // [rows], if is_coded
   simd::CodeRow* prob_units;   // likewise
-  T* plain_query;              // [rows, query_stride]: what query has codes of, else the same
+  T* plain_query;              // [rows, query_stride], if is_scaled: what query has codes of, or
+                               // query itself
   T* scaled_query;             // [rows, query_stride], if is_scaled
   T* more_scores;              // [rows, page_size], likewise: of rope, or what offsets add
   T* scores;                   // [rows, page_size]
@@ -108,9 +109,9 @@ struct TileScratch {
 
   // Some rows of these, as views.
   template <class E>
-  RowsView<const PageFactor<T, Source, E>> query_rows(RowRange rows) const {
-    const PageFactor<T, Source, E>* first;
-    if constexpr (std::same_as<PageFactor<T, Source, E>, Factor>)
+  RowsView<const FactorFor<T, Source, E>> query_rows(RowRange rows) const {
+    const FactorFor<T, Source, E>* first;
+    if constexpr (std::same_as<FactorFor<T, Source, E>, Factor>)
       first = query;
     else
       first = plain_query;
@@ -129,13 +130,13 @@ struct TileScratch {
     return {scores + rows.begin * page_size, rows.end - rows.begin, page_size};
   }
   template <class E>
-  RowsView<const PageFactor<T, Source, E>> prob_rows(RowRange rows) const {
+  RowsView<const FactorFor<T, Source, E>> prob_rows(RowRange rows) const {
     return {probs_of<E>(rows.begin), rows.end - rows.begin, page_size};
   }
   /// Those of a row.
   template <class E>
-  PageFactor<T, Source, E>* probs_of(Index row) const {
-    if constexpr (std::same_as<PageFactor<T, Source, E>, Factor>)
+  FactorFor<T, Source, E>* probs_of(Index row) const {
+    if constexpr (std::same_as<FactorFor<T, Source, E>, Factor>)
       return probs + row * page_size;
     else
       return scores + row * page_size;
@@ -222,7 +223,7 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
       T* const plain = scratch.plain_query + r * scratch.query_stride;
       std::copy_n(from, first, plain);
       if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
-      scratch.encode_query(plain, r, first);
+      scratch.encode_query(plain, r, first);  // pages with scales per channel do so anew
     } else {
       if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
         simd::round_factors(from, first, to);

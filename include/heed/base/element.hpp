@@ -91,7 +91,8 @@ template <class E>
 using Unwrapped = typename AsStored<E>::Type;
 
 template <class E>
-  requires(std::same_as<E, bf16> || Quantized<Unwrapped<E>>)
+  requires OneOf<E, bf16, Unwrapped<E>, Rotated<Unwrapped<E>>> &&
+           (std::same_as<E, bf16> || Quantized<Unwrapped<E>>)
 struct AsStored<Native<E>> : AsStored<E> {};
 
 }  // namespace detail

@@ -255,25 +255,28 @@ struct ViewElementOf<M> {
 template <class X>
 using ViewElement = std::remove_const_t<typename ViewElementOf<std::remove_cvref_t<X>>::type>;
 
-/// Throws ShapeError for a negative number of rows, which callers that take any number would let
-/// pass.
-inline void require_not_negative(std::string_view where, std::string_view argument, Index rows) {
-  require(rows >= 0, where, [&] {
-    return std::string(argument) + " has " + std::to_string(rows) + " rows, expected 0 or more";
+/// Throws ShapeError for a negative number of rows or heads, which callers that take any number
+/// would let pass.
+inline void require_not_negative(std::string_view where, std::string_view argument,
+                                 std::string_view axis, Index size) {
+  require(size >= 0, where, [&] {
+    return std::string(argument) + " has " + std::to_string(size) + " " + std::string(axis) +
+           ", expected 0 or more";
   });
 }
 /// Throws ShapeError unless a view is [rows, cols]. \param argument  as for require_shape
 template <class T>
 void require_rows(std::string_view where, std::string_view argument, const RowsView<T>& found,
                   Index rows, Index cols) {
-  require_not_negative(where, argument, found.rows);
+  require_not_negative(where, argument, "rows", found.rows);
   require_shape(where, argument, {found.rows, found.cols}, {rows, cols});
 }
 /// Throws ShapeError unless a view is [num_heads, rows, cols].
 template <class T>
 void require_heads(std::string_view where, std::string_view argument, const HeadsView<T>& found,
                    Index num_heads, Index rows, Index cols) {
-  require_not_negative(where, argument, found.rows);
+  require_not_negative(where, argument, "heads", found.num_heads);
+  require_not_negative(where, argument, "rows", found.rows);
   require_shape(where, argument, {found.num_heads, found.rows, found.cols},
                 {num_heads, rows, cols});
 }

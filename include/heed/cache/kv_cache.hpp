@@ -195,7 +195,7 @@ class KvCache {
   Index head_dim_v() const noexcept { return entry().value_width(); }
   Index page_scratch() const noexcept { return layout_.template page_scratch<Element>(); }
   PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
-    return layout_.template view<Element>(table_.place(page), kv_head, scratch);
+    return layout_.view(table_.place(page), kv_head, scratch);
   }
   const Element* packed_page(Index kv_head, Index page) const noexcept
     requires(Layout::template is_packed<Element>)

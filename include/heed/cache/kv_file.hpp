@@ -138,14 +138,13 @@ class KvFile<KvCache<Entry, Stored>> {
   template <class Layout>
   static std::vector<std::byte> copy_of(const Layout& layout, PagePlace page, Index tokens) {
     const Index num_heads = layout.entry().num_kv_heads, size = layout.head_bytes();
-    // Whole cache lines: pages hold numbers of every width.
-    const auto memory = make_aligned<std::byte>(num_heads * size);
-    const PagePlace copy{memory.get(), size};
+    std::vector<std::byte> memory(static_cast<std::size_t>(num_heads * size));
+    const PagePlace copy{memory.data(), size};
     for (Index head = 0; head < num_heads; ++head) {
       std::copy_n(page.head(head), size, copy.head(head));
       layout.clear_from(copy, head, tokens);
     }
-    return {memory.get(), memory.get() + num_heads * size};
+    return memory;
   }
 };
 
@@ -217,6 +216,7 @@ inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& 
 /// Writes a cache, and flushes the stream. Several caches may follow one another in a stream: one
 /// for each layer. Files of std::ofstream are opened as std::ios::binary. The tokens' own bits are
 /// saved, and nothing that was truncated or is another sequence's.
+/// Takes memory for a copy of the last page.
 /// \throws FileError if the stream does not take it all, StateError for a cache that was moved from
 template <class Entry, class Stored>
 void save(const KvCache<Entry, Stored>& cache, std::ostream& to) {

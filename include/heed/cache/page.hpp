@@ -28,18 +28,19 @@ enum class KeyLayout {
 /// simd::row_padding; what row-major keys hold there is 0, of int4 any code. Tokens beyond the
 /// sequence's end may hold any value, but scales of all 64 tokens are finite.
 ///
-/// Elements that are int8 are codes. What they stand for is told by scales, of which keys have
-/// either those of tokens or those of channels, in all pages of a source the same:
+/// Elements that are int8 or int4 are codes. What they stand for is told by scales, of which keys
+/// have either those of tokens or those of channels, in all pages of a source the same:
 ///
 ///     key [token, c]    = code * key_scales[token], or
 ///                         code * channel_scales[c] + channel_offsets[c]
 ///     value [token, c]  = code * value_scales[token]
 ///
-/// Row-major keys of int8 are the latents alone, head_dim_v wide; the rest of a key is in
+/// Row-major keys of codes are the latents alone, head_dim_v wide; the rest of a key is in
 /// rope_keys.
 ///
 /// int4 comes unpacked to int8, unless native products take it as it lies (simd::takes_nibbles): an
-/// element is then two rows, 2 r and 2 r + 1, and there are half as many of all.
+/// element is then that of two rows, 2 r and 2 r + 1, and `keys` and `values` have half as many
+/// rows (rounded up), which value_strip counts; scales are as ever.
 template <class Element>
 struct PageView {
   const Element* keys;    ///< [head_dim, key_stride = page_size], or [page_size, key_stride]
@@ -115,7 +116,7 @@ enum class Products {
 };
 
 /// Whether the target has products of its own for what is stored as E, of which Native<E> makes
-/// use. Without, it is widened, and takes the time that E takes.
+/// use. Without them elements are widened, and Native<E> takes no less time than E.
 template <class E>
 inline constexpr bool has_native_products =
     has_scales<E>

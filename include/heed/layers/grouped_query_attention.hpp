@@ -153,7 +153,9 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   template <PageSource Cache>
   void append_memory(RowsView<const T> key_input, RowsView<const T> value_input, Cache& memory,
                      const ForwardOptions& options = {}) const {
-    check_cache("GroupedQueryAttention::append_memory", memory);
+    constexpr auto where = "GroupedQueryAttention::append_memory";
+    check_cache(where, memory);
+    check_memory(where, key_input, value_input);
     memory.require_room(key_input.rows);
     detail::Matrices<T> scratch(workspace(options), this->elements(0, key_input.rows));
     const RowsView<T> key = scratch.take(key_input.rows, this->key_width());
@@ -172,6 +174,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                        RowsView<T> out, const ForwardOptions& options) const {
     detail::require_scaled<Score>();
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    check_memory(where, key_input, value_input);
     const Index seqlen_q = x.rows, seqlen_kv = key_input.rows;
     detail::Matrices<T> scratch(workspace(options), this->elements(seqlen_q, seqlen_kv));
     const auto [query, key, value, heads] = this->take(scratch, seqlen_q, seqlen_kv);
@@ -184,6 +187,13 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     weights_.out.apply(heads, out, options.executor);
   }
 
+  void check_memory(std::string_view where, RowsView<const T> key_input,
+                    RowsView<const T> value_input) const {
+    detail::require_rows(where, "key_input [seqlen_kv, in of weights.key]", key_input,
+                         key_input.rows, weights_.key.in());
+    detail::require_rows(where, "value_input [seqlen_kv, in of weights.value]", value_input,
+                         key_input.rows, weights_.value.in());
+  }
   static GroupedShape matching(const GroupedShape& given) {
     detail::require_shape(
         "GroupedQueryAttention", "shape [model_dim, num_heads, num_kv_heads, head_dim, head_dim_v]",

@@ -45,13 +45,19 @@ constexpr double causal_pairs(Index seqlen_q, Index seqlen_kv) {
 
 }  // namespace detail
 
-/// FLOPs of the absorbed path for seqlen_q causal queries on seqlen_kv tokens, themselves included;
-/// projections that both paths share left out.
+/// FLOPs of the absorbed path: what it takes to fold W_UK into seqlen_q queries and W_UV into their
+/// results, a part of absorbed_flops.
+constexpr double fold_flops(const LatentShape& shape, Index seqlen_q) {
+  return 2 * static_cast<double>(shape.num_heads * seqlen_q) *
+         static_cast<double>(shape.latent_dim * shape.up_width());
+}
+/// For seqlen_q causal queries on seqlen_kv tokens, themselves included; projections that both
+/// paths share left out.
 constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
   const auto attend = static_cast<double>(2 * shape.latent_dim + shape.rope_dim);
-  const auto fold = static_cast<double>(seqlen_q * shape.latent_dim * shape.up_width());
-  return 2 * static_cast<double>(shape.num_heads) *
-         (detail::causal_pairs(seqlen_q, seqlen_kv) * attend + fold);
+  return 2 * static_cast<double>(shape.num_heads) * detail::causal_pairs(seqlen_q, seqlen_kv) *
+             attend +
+         fold_flops(shape, seqlen_q);
 }
 /// Of the expanded path: what it takes to make keys and values of seqlen_kv latents, a part of
 /// expanded_flops.
@@ -70,12 +76,13 @@ constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index 
 /// The path that is taken unless a pass names one: that with fewer FLOPs, those of the expansion
 /// counted half as much again. They are Eigen's products, which run at two thirds of the kernel's
 /// rate. Where the paths take the same time is measured in docs/speed.md.
-/// \param products  with native ones, which the absorbed path alone can use, its FLOPs count 0.6
-///                  times: in docs/speed.md, decode/mla128 takes 0.56 to 0.65 of the time
+/// \param products  with native ones, which the absorbed path alone can use, its attention counts
+///                  0.6 times: in docs/speed.md, decode/mla128 takes 0.56 to 0.65 of the time
 constexpr MlaPath cheaper_path(const LatentShape& shape, Index seqlen_q, Index seqlen_kv,
                                Products products = Products::widened) {
-  const double absorbed =
-      (products == Products::native ? 0.6 : 1.0) * absorbed_flops(shape, seqlen_q, seqlen_kv);
+  const double fold = fold_flops(shape, seqlen_q);
+  const double absorbed = fold + (products == Products::native ? 0.6 : 1.0) *
+                                     (absorbed_flops(shape, seqlen_q, seqlen_kv) - fold);
   const double expanded =
       expanded_flops(shape, seqlen_q, seqlen_kv) + 0.5 * expansion_flops(shape, seqlen_kv);
   return absorbed <= expanded ? MlaPath::absorbed : MlaPath::expanded;

@@ -102,8 +102,8 @@ template <int Rows, class Element>
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r) {
     const CodeRow row = of.units[first_row + r];
-    const auto number = [](__m128i sums, std::int32_t codes) {
-      const __m128i start = _mm_set1_epi32(-CodeRow::offset<Element> * codes);
+    const auto number = [](__m128i sums, std::int32_t sum_of_codes) {
+      const __m128i start = _mm_set1_epi32(CodeStep::start<Element>(sum_of_codes));
       return _mm_cvtepi32_ps(_mm_add_epi32(sums, start));
     };
     const __m128 value = _mm_fmadd_ps(
@@ -133,7 +133,7 @@ void product(RowsView<const SplitCode> left, const CodeRow* units, RowsView<cons
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
-/// \param first  rows of `right` before it are not there, and left has a 0 for each
+/// \param first  rows of `right` before it are not there, or hold any code, and left has a 0 for each
 template <class Element>
 void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
                    StripsView<const Element> right, RowsView<float> out, const float* carry,

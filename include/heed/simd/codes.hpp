@@ -37,10 +37,6 @@ struct SplitCode {
 struct CodeRow {
   float unit;                 ///< what 1 stands for; NaN if one of the row's numbers is not finite
   std::int32_t upper, lower;  ///< the sums of its codes
-
-  /// What is added to the codes of a page, so that none is negative.
-  template <class Element>
-  static constexpr std::int32_t offset = std::same_as<Element, int4> ? 15 : 128;
 };
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
@@ -93,10 +89,16 @@ struct DepthStep<float, SplitCode> {
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; v += 4) in_order(to[v], to[v + 1], to[v + 2], to[v + 3]);
   }
+  /// What a sum starts from, since to the codes of a page something is added, so that none is
+  /// negative. \param sum_of_codes  of the row's upper or lower ones
+  template <class Element>
+  static constexpr std::int32_t start(std::int32_t sum_of_codes) {
+    return -(std::same_as<Element, int4> ? 15 : 128) * sum_of_codes;
+  }
   template <class Element>
   static Pair start(const CodeRow& row) {
-    constexpr std::int32_t offset = CodeRow::offset<Element>;
-    return {_mm512_set1_epi32(-offset * row.upper), _mm512_set1_epi32(-offset * row.lower)};
+    return {_mm512_set1_epi32(start<Element>(row.upper)),
+            _mm512_set1_epi32(start<Element>(row.lower))};
   }
 
   static constexpr Index depth = SplitCode::block;

@@ -120,7 +120,7 @@ template <int Rows, int Vectors, class T, class Element, class Factor, class End
   for (Index k = std::max(depth.begin, first / Step::rows * Step::rows); k < depth.end;
        k += Step::rows) {
     const Element* row[Step::rows];
-    for (Index i = 0; i < Step::rows; ++i) row[i] = right + (k + i) / shared * stride;
+    for (Index i = 0; i < Step::rows; ++i) row[i] = right + (k / shared + i / shared) * stride;
     if constexpr (Step::rows > 1)
       if (k < first || k + Step::rows > of.right.rows * shared) [[unlikely]] {
         static const Element zeros[Vectors * n]{};  // for a row that is not there
