@@ -117,7 +117,7 @@ template <class Problem, class T, class Source, class Element>
   const RowsView<const Element> keys(page.view.keys + vectors.begin * simd::lanes<T>,
                                      ceil_div(head_dim, rows_per_element<Element>), scores.cols,
                                      page.view.key_stride);
-  if constexpr (has_scales<Element>) {
+  if constexpr (has_scales<Element> && TileScratch<T, Source>::scales_queries) {
     if (page.view.channel_scales != nullptr) {
       scale_queries(scratch, rows, head_dim, page.view);
       if constexpr (TileScratch<T, Source>::is_coded) {

@@ -77,19 +77,21 @@ struct TileScratch {
   using RopeFactor = detail::RopeFactor<T, Source>;
   using Step = simd::DepthStep<T, Factor>;
   static constexpr bool is_coded = std::same_as<Factor, simd::SplitCode>;
-  /// Whether keys may come with scales that have to be worked into a copy of the queries, or with
-  /// scores of their own.
-  static constexpr bool is_scaled = has_scales<Element>;
+  /// Whether keys may come with scales that have to be worked into a copy of the queries.
+  static constexpr bool scales_queries =
+      has_scales<Element> && !HasTokenScales<Source> && Source::key_layout == KeyLayout::transposed;
+  /// Whether a score may be a sum of two.
+  static constexpr bool adds_scores = scales_queries || has_rope_apart<Source>;
 
   Factor* query;               // [rows, query_stride]
   RopeFactor* rope_query;      // [rows, rope_stride]
   simd::CodeRow* query_units;  // [rows], if is_coded
   simd::CodeRow* prob_units;   // likewise
-  T* plain_query;              // [rows, query_stride], if is_scaled: what query has codes of, or
-                               // query itself
-  T* scaled_query;             // [rows, query_stride], if is_scaled
-  T* more_scores;              // [rows, page_size], likewise: of rope, or what offsets add
-  T* scores;                   // [rows, page_size]
+  T* plain_query;          // [rows, query_stride], if scales_queries: what query has codes of, or
+                           // query itself
+  T* scaled_query;         // [rows, query_stride], if scales_queries
+  T* more_scores;          // [rows, page_size], if adds_scores: of rope, or what offsets add
+  T* scores;               // [rows, page_size]
   Factor* probs;           // [rows, page_size]: in place of the scores, unless they are of another
                            // type
   T* carry;                // [rows]
@@ -157,9 +159,9 @@ struct TileScratch {
     TileScratch rest = *this;
     rest.query += row * query_stride, rest.rope_query += row * rope_stride;
     if constexpr (is_coded) rest.query_units += row, rest.prob_units += row;
-    if constexpr (is_scaled)
-      rest.plain_query += row * query_stride, rest.scaled_query += row * query_stride,
-          rest.more_scores += row * page_size;
+    rest.plain_query += row * query_stride;
+    if constexpr (scales_queries) rest.scaled_query += row * query_stride;
+    if constexpr (adds_scores) rest.more_scores += row * page_size;
     rest.scores += row * page_size, rest.probs += row * page_size;
     rest.carry += row, rest.visible += row;
     rest.partial = partial.from_row(row), rest.total = total.from_row(row);
@@ -177,7 +179,8 @@ struct TileScratch {
       to = memory == nullptr ? nullptr : reinterpret_cast<X*>(memory + used);
       used += aligned_bytes(static_cast<std::size_t>(count) * sizeof(X));
     };
-    const Index coded_rows = is_coded ? rows : 0, scaled_rows = is_scaled ? rows : 0;
+    const Index coded_rows = is_coded ? rows : 0, scaled_rows = scales_queries ? rows : 0;
+    const Index plain_rows = is_coded && (scales_queries || IsRotated<Source>) ? rows : 0;
     query_stride = query_width<Source, Factor>(head_dim, head_dim_v);
     rope_stride = has_rope_apart<Source> ? simd::padded(head_dim - head_dim_v) : 0;
     part(query, rows * query_stride);
@@ -187,9 +190,9 @@ struct TileScratch {
     if constexpr (std::same_as<Factor, T>)
       plain_query = query;
     else
-      part(plain_query, coded_rows * query_stride);
+      part(plain_query, plain_rows * query_stride);
     part(scaled_query, scaled_rows * query_stride);
-    part(more_scores, scaled_rows * page_size);
+    part(more_scores, adds_scores ? rows * page_size : 0);
     part(scores, rows * page_size);
     if constexpr (std::same_as<Factor, T>)
       probs = scores;
@@ -220,10 +223,14 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
     const T* const from = problem.query.row(problem.head(tile.kv_head, row), problem.position(row));
     auto* const to = scratch.query + r * scratch.query_stride;
     if constexpr (Scratch::is_coded) {
-      T* const plain = scratch.plain_query + r * scratch.query_stride;
-      std::copy_n(from, first, plain);
-      if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
-      scratch.encode_query(plain, r, first);  // pages with scales per channel do so anew
+      const T* numbers = from;
+      if constexpr (Scratch::scales_queries || IsRotated<Source>) {
+        T* const plain = scratch.plain_query + r * scratch.query_stride;
+        std::copy_n(from, first, plain);
+        if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
+        numbers = plain;
+      }
+      scratch.encode_query(numbers, r, first);  // pages with scales per channel do so anew
     } else {
       if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
         simd::round_factors(from, first, to);

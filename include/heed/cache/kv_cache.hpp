@@ -43,11 +43,13 @@ class KvCache {
 
  public:
   using Element = detail::LoadedElement<Stored>;  ///< what the kernel reads
-  using Scalar = T;  ///< appended and read: double for double, else float
+  using Scalar = T;                               ///< appended and read: float, or double
   static constexpr KeyLayout key_layout = Entry::key_layout;
   static constexpr RowRotation row_rotation =
       is_rotated<Stored> ? RowRotation::walsh_hadamard : RowRotation::none;
   static constexpr Products products = is_native<Stored> ? Products::native : Products::widened;
+  static constexpr KeyScales key_scales =
+      has_open_page ? KeyScales::per_channel : KeyScales::per_token;
 
   /// An empty cache with room for `capacity` tokens; with a window, for so many at a time.
   /// \throws ShapeError if the entry's sizes are not all known and positive, or a number is out of
@@ -189,10 +191,8 @@ class KvCache {
 
   // A source of pages (cache/page.hpp).
   Index num_kv_heads() const noexcept { return entry().num_kv_heads; }
-  /// Width of a key: of a latent cache, latent_dim + rope_dim.
-  Index head_dim() const noexcept { return entry().key_width(); }
-  /// Width of a value: of a latent cache, latent_dim.
-  Index head_dim_v() const noexcept { return entry().value_width(); }
+  Index head_dim() const noexcept { return entry().key_width(); }  ///< of latents and rope parts
+  Index head_dim_v() const noexcept { return entry().value_width(); }  ///< of latents alone
   Index page_scratch() const noexcept { return layout_.template page_scratch<Element>(); }
   PageView<Element> page(Index kv_head, Index page, Element* scratch) const noexcept {
     return layout_.view(table_.place(page), kv_head, scratch);

@@ -72,6 +72,7 @@ struct PageView {
 //   packed_page(kv_head, page) pages lie in memory as `page` gives them
 //   row_rotation               RowRotation::none
 //   products                   Products::widened
+//   key_scales                 each page says it, by what its view points to
 
 /// The keys that the source no longer holds. They are hidden from every query, and no page that
 /// lies within them is asked for.
@@ -115,6 +116,10 @@ enum class Products {
   native,   ///< the element itself, for which queries and probabilities are rounded: bf16 or codes
 };
 
+/// `static constexpr KeyScales key_scales`: what the codes of all keys are multiplied by. Said, it
+/// saves scratch.
+enum class KeyScales { per_token, per_channel };
+
 /// Whether the target has products of its own for what is stored as E, of which Native<E> makes
 /// use. Without them elements are widened, and Native<E> takes no less time than E.
 template <class E>
@@ -147,6 +152,9 @@ concept IsRotated = requires { requires S::row_rotation == RowRotation::walsh_ha
 template <class S>
 concept IsNative = requires { requires S::products == Products::native; };
 
+template <class S>
+concept HasTokenScales = requires { requires S::key_scales == KeyScales::per_token; };
+
 /// Refuses a source with a member that is named like one of the above and is none, as a `dropped`
 /// that may throw: it would be taken for one that has no such member.
 template <class S>
@@ -172,6 +180,9 @@ constexpr void check_optional_members() {
   if constexpr (requires { S::products; })
     static_assert(std::same_as<decltype(S::products), const Products>,
                   "heed: a source's products must be a `static constexpr Products`.");
+  if constexpr (requires { S::key_scales; })
+    static_assert(std::same_as<decltype(S::key_scales), const KeyScales>,
+                  "heed: a source's key_scales must be a `static constexpr KeyScales`.");
 }
 
 /// Whether keys come in two pieces, the latent and the rotated part.
