@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -108,8 +109,13 @@ std::array<std::int8_t, 32> unpacked(const std::array<std::uint8_t, 16>& packed,
                                      std::int8_t shift) {
   using Bytes [[gnu::vector_size(16)]] = std::int8_t;
   const auto bytes = std::bit_cast<Bytes>(packed);
-  const std::array<Bytes, 2> halves{(bytes & 15) + shift, ((bytes >> 4) & 15) + shift};
-  return std::bit_cast<std::array<std::int8_t, 32>>(halves);
+  // Stored as they will be loaded: put together first, g++ 12 loads 32 bytes of two stores of 16,
+  // for which the processor waits until both are written.
+  const Bytes low = (bytes & 15) + shift, high = ((bytes >> 4) & 15) + shift;
+  std::array<std::int8_t, 32> codes;
+  std::memcpy(codes.data(), &low, sizeof(low));
+  std::memcpy(codes.data() + sizeof(low), &high, sizeof(high));
+  return codes;
 }
 constexpr float no_offset = -0.0F;  // of which the sum with -0 is -0
 

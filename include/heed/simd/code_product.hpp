@@ -133,7 +133,7 @@ void product(RowsView<const SplitCode> left, const CodeRow* units, RowsView<cons
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
-/// \param first  rows of `right` before it are not there, or hold any code, and left has a 0 for each
+/// \param first  rows of `right` before it are not there, or hold any code; left has a 0 for each
 template <class Element>
 void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
                    StripsView<const Element> right, RowsView<float> out, const float* carry,
