@@ -107,6 +107,9 @@ template <int Rows, int Vectors, class T, class Element, class Factor, class End
                                     Index first_column, Depth depth, const Element* ahead) {
   constexpr Index n = lanes<T>;
   constexpr Index shared = rows_per_element<Element>;  // then these are codes
+  // Widened, eight vectors of a single row and their sums are more than 16 registers: one of the
+  // sums would be in memory, which each step then waits for.
+  constexpr int at_once = num_registers < 32 ? std::min(Vectors, 4) : Vectors;
   using Step = DepthStep<T, Factor>;
   typename Step::Sum sum[Rows][Vectors];
 #pragma GCC unroll 8
@@ -127,18 +130,23 @@ template <int Rows, int Vectors, class T, class Element, class Factor, class End
         for (Index i = 0; i < Step::rows; ++i)
           if ((shared == 1 && k + i < first) || k + i >= of.right.rows * shared) row[i] = zeros;
       }
-    typename Step::Operand column[Vectors];
-    Step::columns(row, column);
-    if constexpr (Rows > 1)
-#pragma GCC unroll 8
-      for (auto& operand : column) operand = keep_in_register(operand);
     if (ahead != nullptr)
       prefetch<Step::rows / shared * Vectors * n>(ahead + k / shared * (Vectors * n));
+#pragma GCC unroll 2
+    for (int begin = 0; begin < Vectors; begin += at_once) {
+      typename Step::Operand column[at_once];
+      Step::columns(row, column);
+      for (auto& next : row) next += at_once * n;
+      if constexpr (Rows > 1)
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const auto factor = Step::factor(left.row(r), k);
+        for (auto& operand : column) operand = keep_in_register(operand);
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) sum[r][v] = Step::mul_add(factor, column[v], sum[r][v]);
+      for (int r = 0; r < Rows; ++r) {
+        const auto factor = Step::factor(left.row(r), k);
+#pragma GCC unroll 8
+        for (int v = 0; v < at_once; ++v)
+          sum[r][begin + v] = Step::mul_add(factor, column[v], sum[r][begin + v]);
+      }
     }
   }
   T* const out = of.out.row(first_row) + first_column;

@@ -40,8 +40,13 @@ inline Packet<float> widen(const int8* from) {
 }
 #elif defined(__AVX2__)
 inline Packet<float> widen(const bf16* from) {
-  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  // One shuffle, where to widen integers and shift them would be two operations of the same ports.
+  const __m256i twice =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  const __m256i places = _mm256_setr_epi8(  // of the lower four to the lower half; -1 is a 0
+      -1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7, -1, -1, 8, 9, -1, -1, 10, 11, -1, -1,
+      12, 13, -1, -1, 14, 15);
+  return _mm256_castsi256_ps(_mm256_shuffle_epi8(twice, places));
 }
 #if defined(__F16C__)
 inline Packet<float> widen(const f16* from) {
