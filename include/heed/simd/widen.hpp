@@ -26,11 +26,25 @@ Packet<T> widen_lanes(const Element* from) {
   return load(lane);
 }
 
+// Of bf16, one shuffle brings 16 bits to the upper half of a lane each; to widen integers and shift
+// them are two operations of the same ports.
 #if defined(__AVX512F__)
+#if defined(__AVX512BW__)
+inline Packet<float> widen(const bf16* from) {
+  alignas(64) static constexpr std::uint16_t places[32] = {0, 0,  0, 1,  0, 2,  0, 3,  0, 4, 0,
+                                                           5, 0,  6, 0,  7, 0,  8, 0,  9, 0, 10,
+                                                           0, 11, 0, 12, 0, 13, 0, 14, 0, 15};
+  constexpr __mmask32 upper_halves = 0xAAAAAAAA;
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(upper_halves, _mm512_load_si512(places),
+                                                            _mm512_castsi256_si512(bits)));
+}
+#else
 inline Packet<float> widen(const bf16* from) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
+#endif
 inline Packet<float> widen(const f16* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
@@ -40,7 +54,6 @@ inline Packet<float> widen(const int8* from) {
 }
 #elif defined(__AVX2__)
 inline Packet<float> widen(const bf16* from) {
-  // One shuffle, where to widen integers and shift them would be two operations of the same ports.
   const __m256i twice =
       _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   const __m256i places = _mm256_setr_epi8(  // of the lower four to the lower half; -1 is a 0
