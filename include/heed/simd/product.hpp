@@ -130,16 +130,17 @@ template <int Rows, int Vectors, class T, class Element, class Factor, class End
         for (Index i = 0; i < Step::rows; ++i)
           if ((shared == 1 && k + i < first) || k + i >= of.right.rows * shared) row[i] = zeros;
       }
-    if (ahead != nullptr)
-      prefetch<Step::rows / shared * Vectors * n>(ahead + k / shared * (Vectors * n));
 #pragma GCC unroll 2
     for (int begin = 0; begin < Vectors; begin += at_once) {
+      const Element* part[Step::rows];
+      for (Index i = 0; i < Step::rows; ++i) part[i] = row[i] + begin * n;
       typename Step::Operand column[at_once];
-      Step::columns(row, column);
-      for (auto& next : row) next += at_once * n;
+      Step::columns(part, column);
       if constexpr (Rows > 1)
 #pragma GCC unroll 8
         for (auto& operand : column) operand = keep_in_register(operand);
+      if (begin == 0 && ahead != nullptr)
+        prefetch<Step::rows / shared * Vectors * n>(ahead + k / shared * (Vectors * n));
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
         const auto factor = Step::factor(left.row(r), k);
