@@ -47,17 +47,22 @@ TEST(LayerAllocations, ADecodeStepOfGroupedQueryAttentionMakesNone) {
     expect_no_allocations(layer_case.layer(), KvCache<FullKv<2, 16>>(held + 20), 64, held);
 }
 
+/// Queries through a latent too, which needs scratch of its own.
+test::LatentCase<float> latent_case(Random& random) {
+  return test::LatentCase<float>({.shape = {.model_dim = 64,
+                                            .num_heads = 4,
+                                            .latent_dim = 32,
+                                            .rope_dim = 8,
+                                            .nope_dim = 16,
+                                            .head_dim_v = 16,
+                                            .query_latent_dim = 24},
+                                  .query_norm = true},
+                                 random);
+}
+
 TEST(LayerAllocations, ADecodeStepOfLatentAttentionMakesNone) {
   Random random(3);
-  const test::LatentCase<float> layer_case({.shape = {.model_dim = 64,
-                                                      .num_heads = 4,
-                                                      .latent_dim = 32,
-                                                      .rope_dim = 8,
-                                                      .nope_dim = 16,
-                                                      .head_dim_v = 16,
-                                                      .query_latent_dim = 24},
-                                            .query_norm = true},
-                                           random);
+  const auto layer_case = latent_case(random);
   for (const Index held : {5, 1500})
     expect_no_allocations(layer_case.layer(), layer_case.cache(held + 20), 64, held);
 }
@@ -107,18 +112,7 @@ TEST(LayerAllocations, LayersShareAWorkspace) {
   };
   const auto a = grouped(), b = grouped();
   expect_scratch_to_serve_both(a.layer(), b.layer(), KvCache<FullKv<2, 16>>(300));
-  const auto latent = [&] {
-    return test::LatentCase<float>({.shape = {.model_dim = 64,
-                                              .num_heads = 4,
-                                              .latent_dim = 32,
-                                              .rope_dim = 8,
-                                              .nope_dim = 16,
-                                              .head_dim_v = 16,
-                                              .query_latent_dim = 24},
-                                    .query_norm = true},
-                                   random);
-  };
-  const auto c = latent(), d = latent();
+  const auto c = latent_case(random), d = latent_case(random);
   expect_scratch_to_serve_both(c.layer(), d.layer(), c.cache(300));
 }
 
