@@ -80,6 +80,25 @@ TYPED_TEST(LayerParts, LinearTakesBlocks) {
       EXPECT_EQ(y(r, c), c < 5 || c >= 45 ? TypeParam(7) : expected(r, c - 5));
 }
 
+// Of so few rows, each gets the bits that it gets alone; the weight may pass by in several parts.
+TYPED_TEST(LayerParts, LinearOfAFewRowsIsThatOfEach) {
+  Random random(8);
+  for (const Index in : {1, 37, 600, 9000}) {
+    const auto weight = test::normal_matrix<TypeParam>(150, in, random),
+               x = test::normal_matrix<TypeParam>(8, in, random);
+    const Linear<TypeParam> linear{view(weight)};
+    Matrix<TypeParam> alone(8, 150);
+    for (Index r = 0; r < 8; ++r)
+      linear.apply(view(x).middle_rows(r, 1), view(alone).middle_rows(r, 1));
+    for (Index rows = 2; rows <= 8; ++rows) {
+      Matrix<TypeParam> together(rows, 150);
+      linear.apply(view(x).middle_rows(0, rows), view(together));
+      EXPECT_TRUE(std::equal(together.data.begin(), together.data.end(), alone.data.begin()))
+          << rows << " rows of " << in;
+    }
+  }
+}
+
 /// Weights of whole halves in a byte each, which no Linear could view.
 template <class T>
 class HalvesProjection : public Projection<T> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Layers under several threads: batches give the same bits on any number of them, and passes on
-/// different caches may run at the same time.
+/// The bits of layers: the same on any number of threads, and for a few tokens together as for each
+/// alone. Passes on different caches may run at the same time.
 
 #include <span>
 #include <thread>
@@ -85,6 +85,33 @@ TYPED_TEST(LayerThreads, BatchesGiveTheSameBitsOnAnyNumber) {
     if (serial.empty()) serial = out.data;
     EXPECT_EQ(out.data, serial);
   }
+}
+
+// Up to eight rows, a projection does not see how many there are.
+TYPED_TEST(LayerThreads, AFewTokensGiveTheSameBitsTogetherAndAlone) {
+  using Cache = typename TypeParam::Cache;
+  using Sequence = BatchSequence<Cache, CausalMask>;
+  const auto prompt = test::normal_matrix<float>(70, TypeParam::model_dim, this->random_),
+             x = test::normal_matrix<float>(8, TypeParam::model_dim, this->random_);
+  Matrix<float> ignored(70, TypeParam::model_dim), together(8, TypeParam::model_dim),
+      alone(8, TypeParam::model_dim);
+  std::vector<Cache> caches;
+  for (const Index seqlen : {1, 70, 33}) {
+    caches.push_back(TypeParam::cache());
+    this->layer_.forward(view(prompt).middle_rows(0, seqlen), caches.back(), CausalMask{},
+                         view(ignored).middle_rows(0, seqlen));
+  }
+  std::vector<Cache> forks;
+  for (Cache& cache : caches) forks.push_back(cache.fork());
+  const std::vector<Sequence> sequences = {{1, &caches[0]}, {5, &caches[1]}, {2, &caches[2]}};
+  this->layer_.forward_batch(view(x), std::span<const Sequence>(sequences),
+                             this->layer_.softmax_scale(), view(together));
+  Index row = 0;
+  for (std::size_t s = 0; s < sequences.size(); ++s)
+    for (Index token = 0; token < sequences[s].seqlen; ++token, ++row)
+      this->layer_.forward(view(x).middle_rows(row, 1), forks[s], CausalMask{},
+                           view(alone).middle_rows(row, 1));
+  EXPECT_EQ(together.data, alone.data);
 }
 
 TYPED_TEST(LayerThreads, PassesOnDifferentCachesMayRunAtTheSameTime) {

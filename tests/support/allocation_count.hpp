@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Counts what a program allocates with `new`. It replaces the global operator new, so include it
-/// in one source file of a program only. Eigen's own matrices come from malloc and are not counted.
+/// Counts what a program allocates with `new` and, where malloc can be replaced as well, what
+/// Eigen takes from that. It replaces them for the whole program: include it in one source file
+/// only.
 #pragma once
 
 #include <atomic>
@@ -45,3 +46,18 @@ inline void* allocate(std::size_t bytes, std::size_t alignment) {
 [[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
   std::free(memory);
 }
+
+// The sanitizers have a malloc of their own.
+#if defined(__has_feature)
+#define HEED_TEST_HAS(feature) __has_feature(feature)
+#else
+#define HEED_TEST_HAS(feature) 0
+#endif
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !HEED_TEST_HAS(address_sanitizer) && !HEED_TEST_HAS(thread_sanitizer)
+extern "C" void* __libc_malloc(std::size_t bytes);
+extern "C" void* malloc(std::size_t bytes) {
+  ++heed::test::allocations;
+  return __libc_malloc(bytes);
+}
+#endif

@@ -38,8 +38,9 @@ struct Linear {
   Index out() const noexcept { return projection != nullptr ? projection->out() : weight.rows; }
 
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
-  /// Eigen does the product. Outputs are cut into tasks by their number alone; the sum over `in`
-  /// may be rounded differently for another seqlen, since Eigen then takes another kernel.
+  /// Eigen does the product. Outputs are cut into tasks by their number alone. Up to 8 rows each
+  /// get the bits that they get alone; with more of them the sum over `in` may be rounded
+  /// differently, as they take another kernel of Eigen's.
   /// \throws ShapeError before anything is written.
   void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
     detail::require_rows("Linear::apply", "x [seqlen, in]", x, x.rows, in());
