@@ -59,7 +59,9 @@ inline std::vector<KvLayers> kv_layers(const ModelConfig& config, const Attentio
     model.push_back(
         {.num_layers = group.num_layers,
          .bytes_per_token = kv_bytes_per_token(shape, element),
-         .window_left = group.window ? std::optional(*group.window - 1) : std::nullopt});
+         .window_left = group.window ? std::optional(*group.window - 1) : std::nullopt,
+         .bytes_per_sequence = std::visit(
+             [&](const auto& one) { return kv_bytes_per_sequence(one, element); }, shape)});
   return model;
 }
 

@@ -115,6 +115,22 @@ TEST(KvBytes, QuantisedRowsBringTheirScales) {
   EXPECT_EQ(heed::expanded_kv_bytes_per_token(deepseek_v3, int8), 128 * (192 + 4 + 128 + 4));
 }
 
+// Two pages of float of all heads for keys with scales per channel, and one of a head for rotation.
+TEST(KvBytes, WhatASequenceTakesBesideItsPages) {
+  const auto bytes = [](const auto& shape, const heed::KvElement& element) {
+    return heed::kv_bytes_per_sequence(shape, element);
+  };
+  EXPECT_EQ(bytes(llama3_8b, heed::kv_element<heed::int8>), 0);
+  EXPECT_EQ(bytes(llama3_8b, heed::kv_element<heed::int4>), 2 * 64 * 8 * 2 * 128 * 4);
+  EXPECT_EQ(bytes(llama3_8b, heed::kv_element<heed::Rotated<heed::int8>>), 64 * 2 * 128 * 4);
+  EXPECT_EQ(bytes(deepseek_v3, heed::kv_element<heed::int4>), 0);
+  EXPECT_EQ(bytes(deepseek_v3, heed::kv_element<heed::Rotated<heed::int4>>), 64 * 512 * 4);
+  const heed::KvLayers model[] = {
+      {.num_layers = 3, .bytes_per_token = 10, .bytes_per_sequence = 7}};
+  EXPECT_EQ(heed::kv_bytes_in_pages(model, 65), 3 * (1280 + 7));
+  EXPECT_EQ(heed::sequences_that_fit(model, 65, 2 * 3 * 1287 - 1), 1);
+}
+
 TEST(KvBytes, ARowEndsAtAFullByte) {
   EXPECT_EQ(heed::KvElement{.bits = 6}.row_bytes(576), 432);
   EXPECT_EQ(heed::KvElement{.bits = 4}.row_bytes(7), 4);

@@ -211,7 +211,7 @@ void expect_same_bytes() {
                                .rope_dim = 16,
                                .nope_dim = 16,
                                .head_dim_v = 16};
-  if constexpr (!std::is_same_v<Element, PerChannel<int8>>) {
+  if constexpr (CanStore<LatentKv<48, 16>, Element>) {
     EXPECT_EQ(static_cast<std::size_t>(kv_bytes_per_token(latent, kv_element<Element>)),
               (KvCache<LatentKv<48, 16>, Element>(1).bytes_per_token()));
   }
@@ -225,7 +225,11 @@ TEST(KvElement, FormulaAndCacheAgree) {
   expect_same_bytes<int4>();
   expect_same_bytes<PerChannel<int8>>();
   expect_same_bytes<Rotated<int8>>();
+  expect_same_bytes<Rotated<PerChannel<int8>>>();
   expect_same_bytes<Rotated<int4>>();
+  expect_same_bytes<Native<int8>>();
+  expect_same_bytes<Native<PerChannel<int8>>>();
+  expect_same_bytes<Native<Rotated<int4>>>();
 }
 
 }  // namespace

@@ -40,6 +40,9 @@ struct KvElement {
   /// The scales of a channel of keys in a page, where they take the place of their rows' scales.
   std::optional<Index> scale_bytes_per_channel{};
   std::optional<Index> rope_bits{};  ///< of the rotated part of a latent, if it is stored apart
+  /// Pages of float that a KvCache has beside those it stores: of all heads, while scales of a
+  /// channel of keys are not known, and of one head, where its rows are rotated first.
+  Index open_pages = 0, rotated_pages = 0;
 
   /// Bytes of a row of `width` elements; a last byte that is not full counts whole.
   constexpr Index row_bytes(Index width) const {
@@ -60,7 +63,9 @@ inline constexpr KvElement kv_element{
     .bits = element_bits<E>,
     .scale_bytes_per_row = has_scales<E> ? 4 : 0,
     .scale_bytes_per_channel = keys_per_channel<E> ? std::optional<Index>(4) : std::nullopt,
-    .rope_bits = has_scales<E> ? std::optional<Index>(16) : std::nullopt};
+    .rope_bits = has_scales<E> ? std::optional<Index>(16) : std::nullopt,
+    .open_pages = keys_per_channel<E> ? 2 : 0,
+    .rotated_pages = is_rotated<E> ? 1 : 0};
 
 namespace detail {
 
@@ -112,6 +117,20 @@ constexpr void require_known(std::string_view name, Index size) {
                             element);
 }
 
+/// Bytes that a KvCache takes in one layer beside its pages, however many tokens it holds: none,
+/// but where scales are per channel or rows are rotated. Sizes and \throws as above.
+[[nodiscard]] constexpr Index kv_bytes_per_sequence(const GroupedShape& shape,
+                                                    const KvElement& element) {
+  const Index token = kv_bytes_per_token(shape, kv_element<float>);
+  const Index head = token / std::max<Index>(shape.num_kv_heads, 1);
+  return page_size * (element.open_pages * token + element.rotated_pages * head);
+}
+[[nodiscard]] constexpr Index kv_bytes_per_sequence(const LatentShape& shape,
+                                                    const KvElement& element) {
+  detail::require_known("latent_dim", shape.latent_dim);
+  return page_size * element.rotated_pages * kv_element<float>.row_bytes(shape.latent_dim);
+}
+
 /// `tokens` rounded up to whole pages.
 [[nodiscard]] constexpr Index round_up_to_pages(Index tokens) {
   return page_count(tokens) * page_size;
@@ -122,6 +141,7 @@ struct KvLayers {
   Index num_layers = 1;
   Index bytes_per_token = 0;           ///< of one layer, from kv_bytes_per_token
   std::optional<Index> window_left{};  ///< as in CacheWindow; without one, all tokens stay
+  Index bytes_per_sequence = 0;        ///< of one layer, from kv_bytes_per_sequence
 
   /// Tokens that each of the layers holds when the sequence is `context` tokens long.
   constexpr Index tokens_held(Index context) const {
@@ -150,17 +170,18 @@ struct KvLayers {
   return bytes;
 }
 
-/// The same in whole pages, as a KvCache holds it after a token by itself, with no sinks: with a
-/// CacheWindow if the layers have a window, and then from a PagePool, as memory of its own is there
-/// for all of its capacity.
+/// The same in whole pages, and what is beside them, as a KvCache holds it after a token by itself,
+/// with no sinks: with a CacheWindow if the layers have a window, and then from a PagePool, as
+/// memory of its own is there for all of its capacity.
 [[nodiscard]] constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context) {
   Index bytes = 0;
   for (const KvLayers& layers : model)
-    bytes += layers.num_layers * layers.bytes_per_token * layers.tokens_in_pages(context);
+    bytes += layers.num_layers *
+             (layers.bytes_per_token * layers.tokens_in_pages(context) + layers.bytes_per_sequence);
   return bytes;
 }
 
-/// How many sequences of `context` tokens fit in `memory` bytes, in whole pages.
+/// How many sequences of `context` tokens fit in `memory` bytes, each of kv_bytes_in_pages.
 /// \throws ShapeError if a sequence takes nothing, so that any number would fit.
 [[nodiscard]] constexpr Index sequences_that_fit(std::span<const KvLayers> model, Index context,
                                                  Index memory) {
