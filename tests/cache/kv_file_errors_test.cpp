@@ -185,8 +185,9 @@ TEST_F(KvFileErrors, TheCacheIsTooSmall) {
   expect_refused<CapacityError>(with_replaced(file_, "\"100\"", "\"999999999999999\""),
                                 "999999999999999 tokens are to be held, but the capacity is 150");
   test::LatentTokens<float>::Cache narrow(window.capacity(0), {}, window);
-  expect_error<CapacityError>("heed::load: 320 tokens are to be held, but the capacity is 256",
-                              [&] { load_from(sliding_file_, narrow); });
+  expect_error<CapacityError>(
+      "heed::load: 320 tokens are to be held in whole pages, but the capacity is 256",
+      [&] { load_from(sliding_file_, narrow); });
   load_from(saved(empty), cache_);
   EXPECT_EQ(cache_.seqlen(), 0);
   load_from(saved(cache_), empty);

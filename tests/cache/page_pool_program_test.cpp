@@ -124,6 +124,8 @@ class PoolProgram : public testing::Test {
     if (random.integer(0, 1) == 0)
       window = CacheWindow{.num_sink_tokens = random.integer(0, 2) * random.integer(0, 70),
                            .window_left = random.integer(0, 100)};
+    else if (random.integer(0, 1) == 0)
+      window = CacheWindow{.num_sink_tokens = 3, .window_left = 20};  // as another cache's
     return {Cache(pool_, capacity, window), {capacity, window, {}, {}}};
   }
 
@@ -148,30 +150,39 @@ class PoolProgram : public testing::Test {
   }
   void assign_prefix(Followed<Tokens>& to, const Followed<Tokens>& from, Random& random) {
     if (&to == &from) return;
-    const Index count = random.integer(0, from.model.seqlen());
+    const Index seqlen = from.model.seqlen();
+    const Index count =
+        random.integer(random.integer(0, 1) * std::max<Index>(0, seqlen - 64), seqlen);
     const bool is_whole = !from.model.window ||
                           from.model.visible_from <= from.model.window->num_sink_tokens ||
                           count <= from.model.window->num_sink_tokens;
-    if (!is_whole) {
+    Model prefix = from.model;
+    if (is_whole) {
+      prefix.tokens.resize(static_cast<std::size_t>(count));
+      prefix.pages.resize(static_cast<std::size_t>(pages_of(count)));
+      prefix.visible_from = 0;
+    } else if (to.model.window != from.model.window || !prefix.truncate(count)) {
       EXPECT_THROW(to.cache.assign_prefix(from.cache, count), ShapeError);
-    } else if (to.model.window ? pages_of(count) > pages_of(to.model.capacity)
-                               : count > to.model.capacity) {
+      return;
+    } else {
+      prefix.visible_from = count - 1 - prefix.window->window_left;
+    }
+    prefix.window = to.model.window, prefix.capacity = to.model.capacity;
+    if (prefix.window ? prefix.held() > pages_of(prefix.capacity) : count > prefix.capacity) {
       EXPECT_THROW(to.cache.assign_prefix(from.cache, count), CapacityError);
     } else {
       to.cache.assign_prefix(from.cache, count);
-      to.model.tokens.assign(from.model.tokens.begin(), from.model.tokens.begin() + count);
-      to.model.pages.assign(from.model.pages.begin(), from.model.pages.begin() + pages_of(count));
-      to.model.visible_from = 0;
+      to.model = std::move(prefix);
     }
   }
 
   Pool pool_{17};
 };
 
-using Kinds =
-    testing::Types<test::FullTokens<float>, test::FullTokens<int8>, test::FullTokens<int4>,
-                   test::FullTokens<PerChannel<int8>>, test::FullTokens<Rotated<int4>>,
-                   test::LatentTokens<bf16>, test::LatentTokens<Rotated<int4>>>;
+using Kinds = testing::Types<test::FullTokens<float>, test::FullTokens<f16>, test::FullTokens<int8>,
+                             test::FullTokens<int4>, test::FullTokens<Rotated<PerChannel<int8>>>,
+                             test::LatentTokens<bf16>, test::LatentTokens<int8>,
+                             test::LatentTokens<Rotated<int4>>>;
 TYPED_TEST_SUITE(PoolProgram, Kinds);
 
 TYPED_TEST(PoolProgram, FollowsAModel) {

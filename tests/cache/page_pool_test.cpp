@@ -218,13 +218,49 @@ TEST_F(PagePoolTest, RefusesMoreThanCanBeCounted) {
     }
   expect_error<CapacityError>(
       "heed::KvCache: 1 tokens are cached and 160 more were given, but the capacity is 100; with "
-      "the "
-      "window 3 pages of 64 are needed (CacheWindow::capacity)",
+      "the window they are 3 pages: append fewer at a time, or make it window.capacity(160)",
       [&] { sliding.require_room(160); });
   expect_error<CapacityError>(
       "heed::KvCache: 2147483648 pages of 4352 bytes are more than there can be",
       [&] { KvCache<FullKv<1, 1>>(Index{64} << 31); });
   EXPECT_NO_THROW(cache.require_room(99));
+}
+
+// Then the pool is the limit, and its pages are what the table has room for.
+TEST_F(PagePoolTest, MayBeTheOnlyLimit) {
+  for (const Index capacity : {Index{1} << 50, std::numeric_limits<Index>::max()}) {
+    Cache cache(pool_, capacity);
+    EXPECT_EQ(cache.capacity(), capacity);
+    EXPECT_EQ(cache.table_bytes(), 4u * (5 + 1));
+    tokens_.append(cache, 0, 5 * page_size);
+    tokens_.expect_held(cache, 5 * page_size);
+    EXPECT_THROW(tokens_.append(cache, 0, 1), PoolExhaustedError);
+    Cache sliding(pool_, capacity, CacheWindow{.window_left = 10});
+    EXPECT_THROW(sliding.require_room(capacity), PoolExhaustedError);
+  }
+}
+
+// What a sliding cache still holds, another with its window may begin with.
+TEST_F(PagePoolTest, APrefixOfASlidingCacheIsWhatItStillHolds) {
+  const CacheWindow window{.num_sink_tokens = 4, .window_left = 10};
+  Cache source(pool_, window.capacity(1), window);
+  for (Index token = 0; token < 330; ++token) tokens_.append(source, token, 1);
+  Cache same(pool_, 300, window), other(pool_, 300, CacheWindow{.window_left = 10}),
+      none(pool_, 300);
+  same.assign_prefix(source, 280);
+  EXPECT_EQ(pool_.free_pages(), 1);  // sinks, the page behind the window, and two that it is in
+  std::vector<Index> held(280, test::dropped_token);
+  for (Index token = 0; token < 280; ++token)
+    if (token < 4 || token >= 279 - 10) held[static_cast<std::size_t>(token)] = token;
+  tokens_.expect_held(same, held);
+  expect_shape_error({"heed::KvCache::assign_prefix: cannot keep 200 of 330 tokens: the last one's "
+                      "window begins before token 192, and what is there was let go"},
+                     [&] { same.assign_prefix(source, 200); });
+  for (Cache* const cache : {&other, &none})
+    expect_shape_error({"heed::KvCache::assign_prefix: tokens from 4 on were let go by the "
+                        "source's window, and this cache has another or none"},
+                       [&] { cache->assign_prefix(source, 280); });
+  tokens_.expect_held(same, held);
 }
 
 TEST_F(PagePoolTest, RefusesAViewOfLessThanNoRows) {
@@ -267,7 +303,7 @@ TEST_F(PagePoolTest, GetsBackWhatAWindowHasPassed) {
   EXPECT_EQ(cache.seqlen(), 336);
   expect_error<CapacityError>(
       "heed::KvCache: 336 tokens are cached and 300 more were given, but the capacity is 256; with "
-      "the window 6 pages of 64 are needed (CacheWindow::capacity)",
+      "the window they are 6 pages: append fewer at a time, or make it window.capacity(300)",
       [&] { tokens_.append(cache, 0, 300); });
 }
 

@@ -18,7 +18,7 @@ namespace heed {
 /// gives. Under any other mask, what was let go is hidden.
 ///
 /// One page behind the window is kept, so that 64 tokens can be truncated, counted from the longest
-/// that the sequence has been.
+/// that the sequence has been, and the last append as a whole.
 /// Sources: Beltagy et al. 2020, arXiv:2004.05150 (windows); Xiao et al. 2023 (StreamingLLM),
 /// arXiv:2309.17453 (sinks; there the cached keys are rotated anew, to positions in the cache).
 struct CacheWindow {
@@ -29,6 +29,8 @@ struct CacheWindow {
   [[nodiscard]] constexpr Index capacity(Index longest_append) const noexcept {
     return (page_count(num_sink_tokens) + page_count(window_left + longest_append) + 2) * page_size;
   }
+  friend constexpr bool operator==(const CacheWindow&, const CacheWindow&) = default;
+  /// Throws ShapeError unless both numbers are given and 0 or more.
   void check(std::string_view where) const {
     constexpr Index most = Index{1} << 40;  // what is reckoned from it then fits in an Index
     const auto require_count = [&](std::string_view name, Index count) {

@@ -56,7 +56,7 @@ class KvCache {
   /// its range; CapacityError for more bytes than an Index counts
   explicit KvCache(Index capacity, Entry entry = {}, std::optional<CacheWindow> window = {})
       : KvCache(Layout(checked(entry, capacity, window)), capacity, window) {}
-  /// An empty cache of at most `capacity` tokens, in pages of the pool.
+  /// An empty cache of at most `capacity` tokens, any number, in pages of the pool.
   /// \throws ShapeError if a number is out of its range
   explicit KvCache(const PagePool<Entry, Stored>& pool, Index capacity,
                    std::optional<CacheWindow> window = {})
@@ -131,7 +131,7 @@ class KvCache {
   }
   /// Forgets what it holds and shares the first `seqlen` tokens of another cache of its pool.
   /// \throws StateError if the two have no pool in common, ShapeError if the source has not so many
-  /// tokens or has let some of them go, CapacityError; of itself, as `truncate`
+  /// tokens or, but for one of the same window, let some go, CapacityError; also as `truncate`
   void assign_prefix(const KvCache& source, Index seqlen) {
     if (this == &source) return truncate(seqlen);
     table_.assign_prefix(source.table_, seqlen);
@@ -145,8 +145,8 @@ class KvCache {
   std::size_t bytes() const noexcept {
     return static_cast<std::size_t>(table_.store() ? table_.page_bytes() + staging_.bytes() : 0);
   }
-  /// Bytes of the page table: 4 for each page of the capacity and one more, and, with memory of its
-  /// own, 8 for the counts of holders and the list of free pages.
+  /// Bytes of the page table: 4 for each page of the capacity, or of the pool if it has fewer, and
+  /// one more; with memory of its own 8 a page for the counts of holders and the list of free ones.
   std::size_t table_bytes() const noexcept { return table_.bytes(); }
   /// Bytes a token takes by the formula, kv_bytes_per_token, scales included.
   std::size_t bytes_per_token() const noexcept {

@@ -129,4 +129,10 @@ class PageStore {
   PageId first_unused_ = 0;            // pages from here on were never used
 };
 
+/// Copies what a page holds to another of the same size.
+inline void copy_page(const PageStore& from, PageId page, const PageStore& to, PageId copy) {
+  for (Index head = 0; head < from.num_heads(); ++head)
+    std::copy_n(from.place(page).head(head), from.head_bytes(), to.place(copy).head(head));
+}
+
 }  // namespace heed::detail

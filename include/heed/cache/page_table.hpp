@@ -20,12 +20,6 @@
 
 namespace heed::detail {
 
-/// Whose pages a table holds.
-enum class Placement {
-  own,     ///< a store of its own
-  pooled,  ///< a store that it shares with other sequences
-};
-
 /// Which pages hold a sequence's tokens, and how many tokens those are. Knows nothing of what a
 /// token is. Pages between the sinks and the window of a sliding sequence are no longer held:
 ///
@@ -37,7 +31,9 @@ class PageTable {
             std::optional<CacheWindow> window)
       : store_(std::move(store)), placement_(placement), capacity_(capacity), window_(window),
         sink_pages_(window ? page_count(window->num_sink_tokens) : 0) {
-    pages_.reserve(static_cast<std::size_t>(page_count(capacity) + 1));  // 1: a copy on write
+    // No more than the store has, and a copy on write.
+    pages_.reserve(
+        static_cast<std::size_t>(std::min(page_count(capacity), store_->num_pages()) + 1));
   }
   PageTable(PageTable&& other) noexcept { swap(other); }
   PageTable& operator=(PageTable&& other) noexcept {
@@ -67,10 +63,8 @@ class PageTable {
   /// Bytes of the table, and of the store's lists if it is this sequence's own.
   std::size_t bytes() const noexcept {
     if (store_ == nullptr) return 0;
-    const auto lists = placement_ == Placement::own
-                           ? static_cast<std::size_t>(store_->num_pages()) *
-                                 (sizeof(std::int32_t) + sizeof(PageId))
-                           : 0;
+    const Index counted = placement_ == Placement::own ? store_->num_pages() : 0;
+    const auto lists = static_cast<std::size_t>(counted) * (sizeof(std::int32_t) + sizeof(PageId));
     return pages_.capacity() * sizeof(PageId) + lists;
   }
 
@@ -106,8 +100,9 @@ class PageTable {
                          std::to_string(count) + " more were given, but the capacity is " +
                          std::to_string(capacity_);
       if (window_ && is_length)
-        text += "; with the window " + std::to_string(pages) + " pages of " +
-                std::to_string(page_size) + " are needed (CacheWindow::capacity)";
+        text += "; with the window they are " + std::to_string(pages) +
+                " pages: append fewer at a time, or make it window.capacity(" +
+                std::to_string(count) + ")";
       throw CapacityError(message("KvCache", text));
     }
   }
@@ -155,13 +150,7 @@ class PageTable {
     });
     if (seqlen == seqlen_) return;
     if (seqlen == 0) return clear();
-    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): only a window lets pages go
-    require(released_ == 0 || seqlen - 1 - window_->window_left >= first_behind_gap(),
-            "KvCache::truncate", [&] {
-              return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) +
-                     " tokens: the last one's window begins before token " +
-                     std::to_string(first_behind_gap()) + ", and what is there was let go";
-            });
+    require_window("KvCache::truncate", seqlen);
     keep_pages(page_count(seqlen) - released_);
     drop_before(seqlen - 1);
     seqlen_ = seqlen;
@@ -200,17 +189,24 @@ class PageTable {
       return "cannot share " + std::to_string(seqlen) + " of " + std::to_string(source.seqlen_) +
              " tokens";
     });
-    require(source.dropped_.empty() || seqlen <= source.dropped_.begin, where, [&] {
-      return "tokens from " + std::to_string(source.dropped_.begin) +
-             " on were let go by the source's window";
-    });
-    require_fits(where, {.seqlen = seqlen});
-    const std::span<const PageId> prefix =
-        std::span(source.pages_).first(static_cast<std::size_t>(page_count(seqlen)));
+    TableState state{.seqlen = seqlen};
+    const bool slid = !source.dropped_.empty() && seqlen > source.dropped_.begin;
+    if (slid) {
+      require(window_ == source.window_, where, [&] {
+        return "tokens from " + std::to_string(source.dropped_.begin) +
+               " on were let go by the source's window, and this cache has another or none";
+      });
+      source.require_window(where, seqlen);
+      state.released_pages = source.released_;
+    }
+    require_fits(where, state);
+    const auto count = static_cast<std::size_t>(state.held_pages());
+    const std::span<const PageId> prefix(source.pages_.begin(), count);
     store_->share(prefix);
     clear();
     pages_.assign(prefix.begin(), prefix.end());
-    seqlen_ = seqlen;
+    seqlen_ = seqlen, released_ = state.released_pages;
+    if (slid) drop_before(seqlen - 1);
   }
 
   /// Throws CapacityError or PoolExhaustedError if a table of this capacity and store can never
@@ -218,9 +214,10 @@ class PageTable {
   void require_fits(std::string_view where, const TableState& state) const {
     const Index pages = state.held_pages();
     if (window_ ? pages > page_count(capacity_) : state.seqlen > capacity_)
-      throw CapacityError(message(
-          where, std::to_string(window_ ? pages * page_size : state.seqlen) +
-                     " tokens are to be held, but the capacity is " + std::to_string(capacity_)));
+      throw CapacityError(
+          message(where, std::to_string(window_ ? pages * page_size : state.seqlen) +
+                             " tokens are to be held" + (window_ ? " in whole pages" : "") +
+                             ", but the capacity is " + std::to_string(capacity_)));
     if (pages > store_->num_pages())
       throw PoolExhaustedError(message(where, std::to_string(pages) +
                                                   " pages are needed, but the pool has " +
@@ -257,6 +254,15 @@ class PageTable {
     const Index first_seen = (seqlen_ - window_->window_left) / page_size - 1;
     return std::max<Index>(0, first_seen - sink_pages_ - released_);
   }
+  /// Throws ShapeError if pages that the window of the last of `seqlen` tokens begins in are gone.
+  void require_window(std::string_view where, Index seqlen) const {
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): only a window lets pages go
+    require(released_ == 0 || seqlen - 1 - window_->window_left >= first_behind_gap(), where, [&] {
+      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) +
+             " tokens: the last one's window begins before token " +
+             std::to_string(first_behind_gap()) + ", and what is there was let go";
+    });
+  }
   /// The first token behind what was let go in whole pages.
   Index first_behind_gap() const noexcept { return (sink_pages_ + released_) * page_size; }
   /// Hides what the query at `position` does not see.
@@ -264,10 +270,6 @@ class PageTable {
     if (!window_) return;
     const Index sinks = window_->num_sink_tokens;
     dropped_ = {sinks, std::max(sinks, position - window_->window_left)};
-  }
-  static void copy_page(const PageStore& from, PageId page, const PageStore& to, PageId copy) {
-    for (Index head = 0; head < from.num_heads(); ++head)
-      std::copy_n(from.place(page).head(head), from.head_bytes(), to.place(copy).head(head));
   }
   void keep_pages(Index count) noexcept {
     const auto kept = static_cast<std::size_t>(count);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// What there is to say of a sequence but for its pages. Layer 4, detail.
+/// What there is to say of a sequence's table but for its pages. Layer 4, detail.
 #pragma once
 
 #include <optional>
@@ -8,6 +8,12 @@
 #include "heed/cache/cache_window.hpp"
 
 namespace heed::detail {
+
+/// Whose pages a table holds.
+enum class Placement {
+  own,     ///< a store of its own
+  pooled,  ///< a store that it shares with other sequences
+};
 
 /// How long a table's sequence is, and what of it was let go.
 struct TableState {
