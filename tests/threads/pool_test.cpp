@@ -2,6 +2,7 @@
 /// \file
 /// Threads that append to sequences of one pool, or read them, do not get in each other's way.
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -48,6 +49,42 @@ TYPED_TEST(ThreadsOfAPool, HaveSequencesOfTheirOwn) {
   for (auto& thread : threads) thread.join();
   tokens.expect_held(prefix, 100);
   EXPECT_EQ(pool.free_pages(), 58);
+}
+
+// Both appends find their last page shared, until one of them has its copy: whenever the other
+// hears of that, each ends with a page of its own.
+TEST(ForksOfAPool, AppendAtTheSameTime) {
+  using Cache = KvCache<FullKv<1, 1>>;
+  constexpr int rounds = 6000;
+  const PagePool<FullKv<1, 1>> pool(4);
+  const float number = 1;
+  const HeadsView<const float> token(&number, 1, 1, 1);
+  std::vector<Cache> caches;
+  std::atomic<int> arrivals = 0;
+  const auto meet = [&](int times) {
+    for (++arrivals; arrivals < 2 * times;) std::this_thread::yield();
+  };
+  std::thread other([&] {
+    for (int round = 0; round < rounds; ++round) {
+      meet(2 * round + 1);
+      caches[1].append(token, token);
+      meet(2 * round + 2);
+    }
+  });
+  int wrong = 0;
+  for (int round = 0; round < rounds; ++round) {
+    caches.clear();
+    caches.emplace_back(pool, 10);
+    caches[0].append(token, token);
+    caches.push_back(caches[0].fork());
+    meet(2 * round + 1);
+    for (int i = 0; i < round % 300; ++i) (void)arrivals.load();  // the two at all distances
+    caches[0].append(token, token);
+    meet(2 * round + 2);
+    wrong += pool.free_pages() != 2;
+  }
+  other.join();
+  EXPECT_EQ(wrong, 0) << "of " << rounds;
 }
 
 // A thread appends to one sequence while others read theirs, whose pages it shares in part.

@@ -86,7 +86,8 @@ class PageTable {
     if (count <= 0) return 0;
     const auto from = static_cast<std::size_t>(std::min(sink_pages_, held_pages()));
     const auto behind = static_cast<std::size_t>(behind_window());
-    return pages_to_add(count) - store_->held_once(std::span(pages_).subspan(from, behind));
+    return pages_to_add(count, copied_pages()) -
+           store_->held_once(std::span(pages_).subspan(from, behind));
   }
   /// Throws CapacityError unless `count` more tokens fit.
   void require_capacity(Index count) const {
@@ -112,8 +113,8 @@ class PageTable {
   /// \throws PoolExhaustedError
   void extend(Index count) {
     if (count == 0) return;
-    const bool copy = copies_last_page();
-    const Index added = pages_to_add(count);
+    const Index copies = copied_pages();  // asked once: the other holder may let go at any time
+    const Index added = pages_to_add(count, copies);
     // Pages behind the window go to the end of the table, where those that come take their places.
     const Index behind = behind_window(), kept = held_pages() - behind;
     const auto first = pages_.begin() + std::min(sink_pages_, held_pages());
@@ -131,7 +132,7 @@ class PageTable {
     }
     resize(kept + added);
     released_ += behind;
-    if (copy) {
+    if (copies > 0) {
       PageId& last = pages_[static_cast<std::size_t>(kept - 1)];
       const PageId shared = std::exchange(last, pages_.back());
       pages_.pop_back();
@@ -241,12 +242,12 @@ class PageTable {
   }
 
  private:
-  /// Whether the page that is appended to is another's too.
-  bool copies_last_page() const {
-    return seqlen_ % page_size != 0 && store_->is_shared(pages_.back());
+  /// 1 if the page that is appended to is another's too, so that it is copied.
+  Index copied_pages() const {
+    return seqlen_ % page_size != 0 && store_->is_shared(pages_.back()) ? 1 : 0;
   }
-  Index pages_to_add(Index count) const {
-    return page_count(seqlen_ + count) - page_count(seqlen_) + (copies_last_page() ? 1 : 0);
+  Index pages_to_add(Index count, Index copies) const {
+    return page_count(seqlen_ + count) - page_count(seqlen_) + copies;
   }
   /// Held pages that no query from the next token on will see, but for one that is kept.
   Index behind_window() const noexcept {
