@@ -77,7 +77,7 @@ TEST(CacheSizes, AreFixedOrGiven) {
 }
 
 TEST(CacheRefuses, EntriesThatAreNotWhole) {
-  expect_shape_error({"heed::KvCache: entry.num_kv_heads is -1, expected a number from 1 to 2^24, "
+  expect_shape_error({"heed::KvCache: entry.num_kv_heads is -1, expected a number from 1 to 2^17, "
                       "given at run time where it is dynamic"},
                      [] { KvCache<FullKv<>>{10}; });
   expect_shape_error({"heed::KvCache: entry.head_dim is -1"}, [] { KvCache<FullKv<2>>{10}; });
@@ -89,7 +89,7 @@ TEST(CacheRefuses, EntriesThatAreNotWhole) {
   expect_shape_error({"heed::KvCache: entry.latent_dim is -1"}, [] { KvCache<LatentKv<>>{10}; });
   expect_shape_error({"heed::KvCache: entry.latent_dim is 0"},
                      [] { KvCache<LatentKv<>>(10, {.latent_dim = 0, .rope_dim = 4}); });
-  expect_shape_error({"heed::KvCache: entry.rope_dim is -1, expected a number from 0 to 2^24"},
+  expect_shape_error({"heed::KvCache: entry.rope_dim is -1, expected a number from 0 to 2^17"},
                      [] { KvCache<LatentKv<>>(10, {.latent_dim = 8}); });
 }
 

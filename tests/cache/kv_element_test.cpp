@@ -95,10 +95,11 @@ TYPED_TEST(QuantizedCache, RefusesNanAndInf) {
         cache.append(first, second);
         ADD_FAILURE() << "nothing was thrown";
       } catch (const ElementError& error) {
-        EXPECT_EQ(error.what(),
-                  "heed::KvCache::append: " + std::string(where) + " is " + std::to_string(bad) +
-                      ", which a quantized cache cannot store; only finite numbers short of "
-                      "the end of float's range can be");
+        EXPECT_EQ(error.what(), "heed::KvCache::append: " + std::string(where) + " is " +
+                                    std::to_string(bad) +
+                                    ", which elements with scales (int8, int4) cannot stand for; "
+                                    "only finite numbers short of "
+                                    "the end of float's range can be");
       }
       tokens.expect_held(cache, 70);
     };

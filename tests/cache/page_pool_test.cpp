@@ -198,14 +198,12 @@ TEST_F(PagePoolTest, RefusesWhatIsNoSize) {
 }
 
 TEST_F(PagePoolTest, RefusesMoreThanCanBeCounted) {
-  constexpr Index most = std::numeric_limits<Index>::max(), large = Index{1} << 24;
-  expect_shape_error(
-      {"heed::PagePool: entry.head_dim is 16777217, expected a number from 1 to 2^24"},
-      [] { PagePool<FullKv<>>(1, {large, large + 1, large}); });
-  expect_shape_error(
-      {"heed::KvCache: entry.rope_dim is 16777217, expected a number from 0 to 2^24"},
-      [] { KvCache<LatentKv<>>(1, {large, large + 1}); });
-  EXPECT_THROW(PagePool<FullKv<>>(1000, {large, large, large}), CapacityError);
+  constexpr Index most = std::numeric_limits<Index>::max(), large = Index{1} << 17;
+  expect_shape_error({"heed::PagePool: entry.head_dim is 131073, expected a number from 1 to 2^17"},
+                     [] { PagePool<FullKv<>>(1, {large, large + 1, large}); });
+  expect_shape_error({"heed::KvCache: entry.rope_dim is 131073, expected a number from 0 to 2^17"},
+                     [] { KvCache<LatentKv<>>(1, {large, large + 1}); });
+  EXPECT_THROW(PagePool<FullKv<>>(1 << 24, {large, large, large}), CapacityError);
   EXPECT_THROW((PagePool<FullKv<1, 1>>(most)), CapacityError);
   Cache cache(pool_, 100);
   tokens_.append(cache, 0, 1);

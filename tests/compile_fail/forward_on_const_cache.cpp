@@ -1,4 +1,4 @@
-// expect: heed: forward appends to the cache, so it must not be const.
+// expect: heed: a cache stands where the mask belongs.
 #include "heed/cache/kv_cache.hpp"
 #include "heed/layers/grouped_query_attention.hpp"
 

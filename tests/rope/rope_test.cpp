@@ -398,7 +398,7 @@ TEST(Rope, SaysWhatIsWrongAndWritesNothing) {
           "rotates pairs of columns. Leave an odd column unrotated: it belongs to nope_dim"));
   EXPECT_THAT(
       [&] { (void)rope.tabulate(-1); },
-      ThrowsMessage<ShapeError>("heed::Rope::tabulate: max_positions is -1, expected 0 or more"));
+      ThrowsMessage<ShapeError>("heed::Rope::tabulate: max_positions is -1, expected 0 to 2^32"));
 }
 
 }  // namespace

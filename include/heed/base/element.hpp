@@ -8,9 +8,9 @@
 /// | `float`            | 32   | all                                                             |
 /// | `f16`              | 16   | 11 bits; above 65504 it becomes inf                             |
 /// | `bf16`             | 16   | 8 bits, float's whole range                                     |
-/// | `int8`             | 8    | a 254th of its row's range                                      |
+/// | `int8`             | 8    | steps of a 127th of its row's largest number                    |
 /// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |
-/// | `int4`             | 4    | a 15th of those: of the channel's range for keys, else the row's |
+/// | `int4`             | 4    | of keys, a 15th of that range; else 2/15 of the row's largest   |
 /// | `Rotated<E>`       |      | as E, of rows that were turned by a Walsh-Hadamard transform    |
 /// | `Native<E>`        |      | as E, which is bf16 or has scales, multiplied by the processor  |
 ///

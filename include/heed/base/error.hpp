@@ -37,8 +37,8 @@ class PoolExhaustedError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A cache is not in a state to do what it was asked: it was moved from, or belongs to another
-/// pool. Nothing has changed.
+/// A cache cannot be forked, saved, loaded or share a prefix: it was moved from, or belongs to
+/// another pool. Nothing has changed.
 class StateError : public std::logic_error {
  public:
   using std::logic_error::logic_error;

@@ -14,7 +14,8 @@
 namespace heed {
 
 /// Runs tasks on an Eigen::ThreadPool and on the calling thread; called on one of the pool's own
-/// threads, on that alone, as the others may be waiting likewise.
+/// threads, on that alone, as the others may be waiting likewise. A call ends once the pool's
+/// threads have come to it: do not keep them busy with what waits for the call.
 ///
 ///     Eigen::ThreadPool pool(3);
 ///     heed::attend(query, key, value, mask, softmax_scale, out,

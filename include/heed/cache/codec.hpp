@@ -99,8 +99,8 @@ inline void require_finite(std::string_view where, std::string_view argument,
           throw ElementError(message(
               where, std::string(argument) + shape_text({head, row, c}) + " is " +
                          number_text(heads.row(head, row)[c]) +
-                         ", which a quantized cache cannot store; only finite numbers short of the "
-                         "end of float's range can be"));
+                         ", which elements with scales (int8, int4) cannot stand for; only finite "
+                         "numbers short of the end of float's range can be stored in them"));
 }
 
 }  // namespace heed::detail

@@ -77,7 +77,7 @@ class KvCache {
                           num_kv_heads(), key.rows, head_dim_v());
     append_rows(key, "key", value, "value");
   }
-  /// The same for latents that are normed and keys that are rotated.
+  /// The same for latents that are normed and keys that are rotated. \throws as above
   /// \param c_kv  [count, latent_dim]; \param k_rope  [count, rope_dim]
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires is_latent<Entry>

@@ -17,15 +17,15 @@ namespace heed {
 
 namespace detail {
 
-/// So that the bytes of a page fit in an Index.
-inline constexpr Index most_entry_size = Index{1} << 24;
+/// So that the bytes of a page fit in an Index, and a sum of products of codes in 32 bits.
+inline constexpr Index most_entry_size = Index{1} << 17;
 
 /// Throws ShapeError unless a size of an entry is known and such that a cache can have it.
 inline void require_entry_size(std::string_view where, std::string_view name, Index size,
                                Index least) {
   require_number(least <= size && size <= most_entry_size, where, name, size,
-                 least > 0 ? "a number from 1 to 2^24, given at run time where it is dynamic"
-                           : "a number from 0 to 2^24, given at run time where it is dynamic");
+                 least > 0 ? "a number from 1 to 2^17, given at run time where it is dynamic"
+                           : "a number from 0 to 2^17, given at run time where it is dynamic");
 }
 
 /// Throws ShapeError unless there is such a key/value head.

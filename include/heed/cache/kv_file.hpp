@@ -217,7 +217,8 @@ inline void load_table(std::istream& from, const KvFileShape& shape, PageTable& 
 /// for each layer. Files of std::ofstream are opened as std::ios::binary. The tokens' own bits are
 /// saved, and nothing that was truncated or is another sequence's.
 /// Takes memory for a copy of the last page.
-/// \throws FileError if the stream does not take it all, StateError for a cache that was moved from
+/// \throws FileError if the stream does not take it all, or what it is set to throw; StateError for
+/// a cache that was moved from
 template <class Entry, class Stored>
 void save(const KvCache<Entry, Stored>& cache, std::ostream& to) {
   using File = detail::KvFile<KvCache<Entry, Stored>>;

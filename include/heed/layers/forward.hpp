@@ -136,16 +136,20 @@ class Matrices {
   T* next_;
 };
 
-/// Refuses a const cache, which a pass cannot append to. Without a score, overload resolution takes
-/// it for the mask of a pass without a cache.
+/// Refuses a const cache, which a pass cannot append to.
 template <class Cache>
 consteval void require_writable() {
   static_assert(!std::is_const_v<Cache>,
                 "heed: forward appends to the cache, so it must not be const.");
 }
+/// Refuses a cache that overload resolution takes for the mask of a pass without a cache.
 template <class Mask>
 consteval void require_no_cache() {
-  require_writable<std::conditional_t<PageSource<Mask>, const Mask, Mask>>();
+  static_assert(
+      !PageSource<Mask>,
+      "heed: a cache stands where the mask belongs. Give a mask behind it, "
+      "forward(x, cache, heed::CausalMask{}, out), and a cache that is not const: forward "
+      "appends to it.");
 }
 
 /// Throws what `attend` would for a mask or a score once the input's rows are appended: before they

@@ -80,7 +80,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     forward(x, cache, mask, this->softmax_scale(), out, options);
   }
 
-  /// Self-attention without a cache.
+  /// Self-attention without a cache. \throws ShapeError before anything is written.
   template <class Mask, class Score>
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                ForwardOptions options = {}) const {
@@ -94,10 +94,10 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     forward(x, mask, this->softmax_scale(), out, options);
   }
 
-  /// The sequences' rows of x follow one another; each sequence has its own cache and mask.
-  /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
+  /// The sequences' rows of x and out [all rows, model_dim] follow one another; each has its own
+  /// cache and mask. Projections run over all at once; `options.positions`, if given, is of all.
   /// Pages that the caches share (KvCache::fork, KvCache::assign_prefix) are read once for all.
-  /// \param sequences  a span, vector or array of BatchSequence
+  /// \param sequences  a span, vector or array of BatchSequence \throws as `forward` with a cache
   template <std::ranges::contiguous_range Sequences, class Score>
   void forward_batch(RowsView<const T> x, const Sequences& sequences, const Score& score,
                      RowsView<T> out, const ForwardOptions& options = {}) const {
@@ -112,6 +112,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// Queries from x [seqlen_q, model_dim], keys and values from a second input.
   /// \param key_input    [seqlen_kv, width of weights.key]
   /// \param value_input  [seqlen_kv, width of weights.value]; often the same rows
+  /// \throws ShapeError before anything is written.
   template <class Mask, class Score>
   void forward_cross(RowsView<const T> x, RowsView<const T> key_input,
                      RowsView<const T> value_input, const Mask& mask, const Score& score,
@@ -126,7 +127,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     forward_cross(x, key_input, value_input, mask, this->softmax_scale(), out, options);
   }
 
-  /// Queries from x, keys and values from a cached memory, which stays as it is.
+  /// Queries from x, keys and values from a cached memory, which stays as it is. \throws ShapeError
   template <PageSource Cache, class Mask, class Score>
   void forward_cross(RowsView<const T> x, const Cache& memory, const Mask& mask, const Score& score,
                      RowsView<T> out, const ForwardOptions& options = {}) const {

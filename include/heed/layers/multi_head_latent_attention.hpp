@@ -70,7 +70,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     forward(x, cache, mask, this->softmax_scale(), out, options);
   }
 
-  /// Self-attention without a cache.
+  /// Self-attention without a cache. \throws ShapeError before anything is written.
   template <class Mask, class Score>
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                const LatentOptions& options = {}) const {
@@ -84,11 +84,11 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     forward(x, mask, this->softmax_scale(), out, options);
   }
 
-  /// The sequences' rows of x follow one another; each sequence has its own cache and mask.
-  /// Projections run over all rows at once. `options.positions`, if given, are those of all rows.
+  /// The sequences' rows of x and out [all rows, model_dim] follow one another; each has its own
+  /// cache and mask. Projections run over all at once; `options.positions`, if given, is of all.
   /// Sequences on the absorbed path are attended to together, and read the pages that their caches
   /// share once.
-  /// \param sequences  a span, vector or array of BatchSequence
+  /// \param sequences  a span, vector or array of BatchSequence \throws as `forward` with a cache
   template <std::ranges::contiguous_range Sequences, class Score>
   void forward_batch(RowsView<const T> x, const Sequences& sequences, const Score& score,
                      RowsView<T> out, const LatentOptions& options = {}) const {

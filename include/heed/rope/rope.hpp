@@ -67,8 +67,9 @@ class Rope {
   /// per position, up to twice that with LongRopeScaling. Other positions, and sequences that
   /// DynamicNtkScaling stretches, are computed as before.
   [[nodiscard]] Rope tabulate(Index max_positions) const {
-    detail::require_number(max_positions >= 0, "Rope::tabulate", "max_positions", max_positions,
-                           "0 or more");
+    constexpr Index most = Index{1} << 32;
+    detail::require_number(0 <= max_positions && max_positions <= most, "Rope::tabulate",
+                           "max_positions", max_positions, "0 to 2^32");
     Rope rope = *this;
     rope.trained_.table = std::make_shared<const detail::CosSinTable>(
         trained_.frequencies, std::min(max_positions, constant_until_));
@@ -89,7 +90,8 @@ class Rope {
   /// \param seqlen     length of the whole sequence, which DynamicNtkScaling and LongRopeScaling go
   ///                   by; absent, the highest position + 1. To give blocks of the rows to several
   ///                   threads, tell each the seqlen of all
-  /// \throws ShapeError before anything is written if a shape does not fit.
+  /// \throws ShapeError before anything is written if a shape does not fit, or a position is beyond
+  /// an Index.
   /// Cost: 3 rope_dim flops a row and head; a cos and a sin per pair and row without a table.
   /// Allocates nothing.
   template <class Heads>
@@ -144,6 +146,8 @@ class Rope {
   void turn_from(const char* where, Heads& heads, Index first_position,
                  std::optional<Index> seqlen) const {
     const auto view = writable(where, heads);
+    detail::require_number(first_position <= std::numeric_limits<Index>::max() - view.rows, where,
+                           "first_position", first_position, "one that rows can follow on");
     turn_rows<turn>(view, seqlen.value_or(first_position + view.rows),
                     [&](Index row) { return first_position + row; });
   }
