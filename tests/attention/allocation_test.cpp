@@ -46,6 +46,53 @@ TEST(AttendAllocations, ADecodeStepMakesNone) {
   }
 }
 
+/// A cache that holds `held` tokens, then decodes some more with each executor.
+template <class Cache>
+void expect_no_allocations(Index num_heads, Index held) {
+  Random random(6);
+  Cache cache(held + 40);
+  const AttentionShape shape{.num_heads = num_heads,
+                             .num_kv_heads = cache.num_kv_heads(),
+                             .seqlen_q = 1,
+                             .seqlen_kv = held + 40,
+                             .head_dim = cache.head_dim(),
+                             .head_dim_v = cache.head_dim_v()};
+  const auto inputs = test::normal_inputs<float>(shape, random);
+  test::AttentionResult<float> result(num_heads, 1, cache.head_dim_v());
+  const auto append = [&](Index count) {
+    const auto key = view(inputs.key).middle_rows(cache.seqlen(), count);
+    if constexpr (Cache::key_layout == KeyLayout::row_major)
+      cache.append(key.head(0).middle_cols(0, cache.head_dim_v()),
+                   key.head(0).middle_cols(cache.head_dim_v(), cache.entry().rope_dim));
+    else
+      cache.append(key, view(inputs.value).middle_rows(cache.seqlen(), count));
+  };
+  append(held);
+  Eigen::ThreadPool pool(1);
+  for (const AnyExecutor& executor :
+       {AnyExecutor(SerialExecutor{}), AnyExecutor(ThreadPoolExecutor{&pool})}) {
+    Workspace workspace;
+    const auto step = [&] {
+      append(1);
+      attend(view(inputs.query), cache, CausalMask{}, 0.25, view(result.out),
+             {.executor = executor, .workspace = &workspace});
+    };
+    step();
+    for (int token = 1; token < 20; ++token) EXPECT_EQ(test::count_allocations(step), 0) << token;
+  }
+}
+
+// Large enough for several tasks.
+TEST(AttendAllocations, ADecodeStepOverAnyElementMakesNone) {
+  using Full = FullKv<2, 64>;
+  expect_no_allocations<KvCache<Full, f16>>(8, 3000);
+  expect_no_allocations<KvCache<Full, Native<int8>>>(8, 3000);
+  expect_no_allocations<KvCache<Full, PerChannel<int8>>>(8, 3000);
+  expect_no_allocations<KvCache<Full, Rotated<int4>>>(8, 3000);
+  expect_no_allocations<KvCache<LatentKv<64, 16>, bf16>>(8, 3000);
+  expect_no_allocations<KvCache<LatentKv<64, 16>, Rotated<int8>>>(8, 3000);
+}
+
 // Nor do caches in a pool, when they take pages, copy a shared one or give some back.
 TEST(AttendAllocations, ADecodeStepInAPoolMakesNone) {
   Random random(4);

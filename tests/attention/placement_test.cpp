@@ -31,17 +31,29 @@ constexpr AttentionShape shape{.num_heads = 6,
                                .head_dim = 24,
                                .head_dim_v = 17};
 
-template <class Element>
+template <class EntryOf, class ElementOf>
+struct Kind {
+  using Entry = EntryOf;
+  using Element = ElementOf;
+};
+using Full = FullKv<2, 24, 17>;
+using Latent = LatentKv<17, 7>;  // a key of one head, as wide as those of the others
+
+template <class Kind>
 class Placement : public testing::Test {
  protected:
+  using Element = typename Kind::Element;
   using T = ComputeType<Element>;
-  using Entry = FullKv<2, 24, 17>;
+  using Entry = typename Kind::Entry;
   using Cache = KvCache<Entry, Element>;
   using Pool = PagePool<Entry, Element>;
 
   void append(Cache& cache, Index begin, Index count) const {
-    cache.append(view(inputs_.key).middle_rows(begin, count),
-                 view(inputs_.value).middle_rows(begin, count));
+    const HeadsView<const T> key = view(inputs_.key).middle_rows(begin, count);
+    if constexpr (Cache::key_layout == KeyLayout::row_major)
+      cache.append(key.head(0).middle_cols(0, 17), key.head(0).middle_cols(17, 7));
+    else
+      cache.append(key, view(inputs_.value).middle_rows(begin, count));
   }
   HeadsView<const T> query(Index begin, Index count) const {
     return view(inputs_.query).middle_rows(begin, count);
@@ -64,7 +76,7 @@ class Placement : public testing::Test {
   /// per channel, which are in float until their page is full.
   template <class Mask>
   const AttentionResult<T>& plain(Index chunk, const Mask& mask) {
-    if (!keys_per_channel<Element>) chunk = shape.seqlen_q;
+    if (Cache::key_scales == KeyScales::per_token) chunk = shape.seqlen_q;
     auto& result = plain_[chunk];
     if (!result) result.emplace(in_chunks(Cache(shape.seqlen_kv), chunk, mask));
     return *result;
@@ -74,8 +86,10 @@ class Placement : public testing::Test {
   AttentionInputs<T> inputs_ = test::normal_inputs<T>(shape, random_);
   std::map<Index, std::optional<AttentionResult<T>>> plain_;  // of one mask, by chunk
 };
-using Elements = testing::Types<float, Native<bf16>, Rotated<int4>, Native<int4>>;
-TYPED_TEST_SUITE(Placement, Elements);
+using Kinds =
+    testing::Types<Kind<Full, float>, Kind<Full, Native<bf16>>, Kind<Full, Rotated<int4>>,
+                   Kind<Full, Native<int4>>, Kind<Latent, bf16>, Kind<Latent, Rotated<int8>>>;
+TYPED_TEST_SUITE(Placement, Kinds);
 
 TYPED_TEST(Placement, InAPoolIsAsInMemoryOfItsOwn) {
   using Kv = typename TestFixture::Cache;

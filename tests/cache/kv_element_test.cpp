@@ -78,8 +78,10 @@ TEST(KvElement, Int8IsWithinHalfAStep) {
 
 template <class Tokens>
 class QuantizedCache : public testing::Test {};
-using Kinds = testing::Types<test::FullTokens<int8>, test::FullTokens<Rotated<int4>>,
-                             test::LatentTokens<int8>, test::LatentTokens<Rotated<int4>>>;
+using Kinds = testing::Types<test::FullTokens<int8>, test::FullTokens<int4>,
+                             test::FullTokens<PerChannel<int8>>, test::FullTokens<Rotated<int8>>,
+                             test::FullTokens<Rotated<PerChannel<int8>>>, test::LatentTokens<int8>,
+                             test::LatentTokens<Rotated<int4>>>;
 TYPED_TEST_SUITE(QuantizedCache, Kinds);
 
 // Nothing of a call is kept, though the bad number comes after good tokens.
@@ -98,8 +100,8 @@ TYPED_TEST(QuantizedCache, RefusesNanAndInf) {
         EXPECT_EQ(error.what(), "heed::KvCache::append: " + std::string(where) + " is " +
                                     std::to_string(bad) +
                                     ", which elements with scales (int8, int4) cannot stand for; "
-                                    "only finite numbers short of "
-                                    "the end of float's range can be");
+                                    "only finite numbers short of the end of float's range can be "
+                                    "stored in them");
       }
       tokens.expect_held(cache, 70);
     };

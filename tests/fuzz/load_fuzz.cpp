@@ -37,6 +37,7 @@ void require(bool condition, const char* what) {
 }
 
 using Full = KvCache<FullKv<1, 2, 1>, int8>;
+using Open = KvCache<FullKv<1, 2, 1>, int4>;  // whose files have a page in float, too
 using Latent = KvCache<LatentKv<2, 1>, bf16>;
 
 constexpr CacheWindow window{.num_sink_tokens = 3, .window_left = 10};
@@ -47,7 +48,8 @@ std::vector<float> numbers(Index count) {
   for (Index i = 0; i < count; ++i) made.push_back(static_cast<float>(i % 7 - 3));
   return made;
 }
-void append(Full& cache, Index count) {
+template <class Element>
+void append(KvCache<FullKv<1, 2, 1>, Element>& cache, Index count) {
   const std::vector<float> rows = numbers(2 * count);
   cache.append(RowsView<const float>{rows.data(), count, 2, 2},
                RowsView<const float>{rows.data(), count, 1, 2});
@@ -115,10 +117,13 @@ void check_load(const std::string& file, Cache cache) {
 template <class Visit>
 void for_each_cache(const Visit& visit) {
   static const PagePool<FullKv<1, 2, 1>, int8> full_pool(3);
+  static const PagePool<FullKv<1, 2, 1>, int4> open_pool(3);
   static const PagePool<LatentKv<2, 1>, bf16> latent_pool(5);
   visit(Full(150));
   visit(Full(full_pool, 1'000'000));
   visit(Full(window.capacity(64), {}, window));
+  visit(Open(150));
+  visit(Open(open_pool, window.capacity(64), window));
   visit(Latent(100));
   visit(Latent(latent_pool, window.capacity(64), window));
 }

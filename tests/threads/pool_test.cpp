@@ -21,7 +21,7 @@ using test::view;
 
 template <class Element>
 class ThreadsOfAPool : public testing::Test {};
-using Elements = testing::Types<float, int4>;
+using Elements = testing::Types<float, int4, PerChannel<int8>>;
 TYPED_TEST_SUITE(ThreadsOfAPool, Elements);
 
 // Each thread has its own sequences; all take from one pool, and read pages that they share.
@@ -85,6 +85,31 @@ TEST(ForksOfAPool, AppendAtTheSameTime) {
   }
   other.join();
   EXPECT_EQ(wrong, 0) << "of " << rounds;
+}
+
+// Pages that windows have passed go from one thread's sequence to another's.
+TEST(WindowsOfAPool, GivePagesBackWhileOthersTakeThem) {
+  using Tokens = test::LatentTokens<bf16>;
+  Random random(3);
+  const Tokens tokens(500, random);
+  const CacheWindow window{.num_sink_tokens = 4, .window_left = 70};
+  constexpr Index num_threads = 3;
+  const Index capacity = window.capacity(1);
+  const PagePool<LatentKv<21, 6>, bf16> pool(num_threads * page_count(capacity));
+  std::vector<Index> held(500, test::dropped_token);
+  for (Index token = 0; token < 500; ++token)
+    if (token < 4 || token >= 499 - 70) held[static_cast<std::size_t>(token)] = token;
+  std::vector<std::thread> threads;
+  for (Index i = 0; i < num_threads; ++i)
+    threads.emplace_back([&] {
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        Tokens::Cache cache(pool, capacity, window);
+        for (Index token = 0; token < 500; ++token) tokens.append(cache, token, 1);
+        tokens.expect_held(cache, held);
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(pool.free_pages(), pool.num_pages());
 }
 
 // A thread appends to one sequence while others read theirs, whose pages it shares in part.
