@@ -4,6 +4,7 @@
 /// prompt came in, not on the threads, not on the sequences beside it.
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
@@ -34,33 +35,35 @@ TYPED_TEST_SUITE(SameBits, Elements);
 /// Feeds rows of `inputs` to the cache chunk by chunk, and compares each chunk's result with the
 /// rows of `whole`, which came at once.
 template <class T, class Cache, class Append>
-void expect_chunks(const Heads<T>& query, Cache& cache, Index chunk,
+void expect_chunks(const Heads<T>& query, Cache& cache, double scale, Index chunk,
                    const AttentionResult<T>& whole, const Append& append) {
   SCOPED_TRACE("chunks of " + std::to_string(chunk));
   for (Index begin = 0; begin < query.rows; begin += chunk) {
     const Index count = std::min(chunk, query.rows - begin);
     append(begin, count);
     const auto part =
-        test::attend_source(view(query).middle_rows(begin, count), cache, CausalMask{}, 0.25);
+        test::attend_source(view(query).middle_rows(begin, count), cache, CausalMask{}, scale);
     EXPECT_EQ(part.out.data, middle_rows(whole.out, begin, count).data);
     EXPECT_EQ(part.lse.data, middle_rows(whole.lse, begin, count).data);
   }
 }
 
+// Wide heads come in tiles of fewer rows.
 TYPED_TEST(SameBits, InChunksOfAnySize) {
-  for (const Index seqlen : {130, 1100}) {
+  for (const auto& [seqlen, head_dim, head_dim_v] :
+       {std::array<Index, 3>{130, 20, 12}, {1100, 20, 12}, {130, 320, 300}}) {
     const AttentionShape shape{.num_heads = 6,
                                .num_kv_heads = 2,
                                .seqlen_q = seqlen,
                                .seqlen_kv = seqlen,
-                               .head_dim = 20,
-                               .head_dim_v = 12};
+                               .head_dim = head_dim,
+                               .head_dim_v = head_dim_v};
     Random random(1);
     const auto inputs = test::normal_inputs<TypeParam>(shape, random);
     const auto whole = test::attend_matrices(inputs, CausalMask{}, 0.25);
     for (const Index chunk : {1, 7, 64, 100}) {
-      KvCache<FullKv<2, 20, 12>, TypeParam> cache{seqlen};
-      expect_chunks(inputs.query, cache, chunk, whole, [&](Index begin, Index count) {
+      KvCache<FullKv<>, TypeParam> cache{seqlen, {2, head_dim, head_dim_v}};
+      expect_chunks(inputs.query, cache, 0.25, chunk, whole, [&](Index begin, Index count) {
         cache.append(view(inputs.key).middle_rows(begin, count),
                      view(inputs.value).middle_rows(begin, count));
       });
@@ -70,21 +73,25 @@ TYPED_TEST(SameBits, InChunksOfAnySize) {
 
 TYPED_TEST(SameBits, OfLatentsInChunksOfAnySize) {
   const Index seqlen = 200;
-  Random random(2);
-  const auto query = test::normal_heads<TypeParam>(5, seqlen, 40, random);
-  const auto latent = test::normal_heads<TypeParam>(1, seqlen, 40, random);
-  const auto append_to = [&](auto& cache) {
-    return [&](Index begin, Index count) {
-      const auto rows = view(latent).head(0).middle_rows(begin, count);
-      cache.append(rows.middle_cols(0, 33), rows.middle_cols(33, 7));
+  for (const LatentKv<> entry : {LatentKv<>{33, 7}, LatentKv<>{512, 64}}) {
+    Random random(2);
+    const Index width = entry.key_width();
+    const auto query = test::normal_heads<TypeParam>(5, seqlen, width, random);
+    const auto latent = test::normal_heads<TypeParam>(1, seqlen, width, random);
+    const auto append_to = [&](auto& cache) {
+      return [&](Index begin, Index count) {
+        const auto rows = view(latent).head(0).middle_rows(begin, count);
+        cache.append(rows.middle_cols(0, entry.latent_dim),
+                     rows.middle_cols(entry.latent_dim, entry.rope_dim));
+      };
     };
-  };
-  KvCache<LatentKv<33, 7>, TypeParam> all{seqlen};
-  append_to(all)(0, seqlen);
-  const auto whole = test::attend_source(view(query), all, CausalMask{}, 0.25);
-  for (const Index chunk : {1, 7, 64, 100}) {
-    KvCache<LatentKv<33, 7>, TypeParam> cache{seqlen};
-    expect_chunks(query, cache, chunk, whole, append_to(cache));
+    KvCache<LatentKv<>, TypeParam> all{seqlen, entry};
+    append_to(all)(0, seqlen);
+    const auto whole = test::attend_source(view(query), all, CausalMask{}, 0.05);
+    for (const Index chunk : {1, 7, 64, 100}) {
+      KvCache<LatentKv<>, TypeParam> cache{seqlen, entry};
+      expect_chunks(query, cache, 0.05, chunk, whole, append_to(cache));
+    }
   }
 }
 
