@@ -37,10 +37,11 @@ std::vector<std::string> names_of(std::span<const ContenderKind> kinds) {
   return names;
 }
 
-/// In several rounds: what disturbs a machine for a second does not disturb all of them.
-std::map<Index, Limits> limits_of(std::span<const Index> threads) {
+/// The largest that were measured, `limits` included, in several rounds: what disturbs a machine
+/// for a second does not disturb all of them.
+std::map<Index, Limits> limits_of(std::span<const Index> threads,
+                                  std::map<Index, Limits> limits = {}) {
   constexpr int rounds = 3;
-  std::map<Index, Limits> limits;
   std::fprintf(stderr, "measuring the limits\n");
   for (int round = 0; round < rounds; ++round)
     for (const Index num_threads : threads) {
@@ -61,6 +62,7 @@ std::string machine_text() {
   return text + ".";
 }
 
+/// By the limits before the cases and after them: the machine is not the same for all that time.
 std::string report_of(const Suite& suite, const LayerSuite& layers, const SpeedOptions& options) {
   ReportHead head{.machine = machine_text(), .others = {}, .cached_bytes = cached_bytes()};
   const std::vector<ContenderKind> own = heed_kinds();
@@ -70,7 +72,8 @@ std::string report_of(const Suite& suite, const LayerSuite& layers, const SpeedO
                                    [&](const ContenderKind& one) { return one.name == name; });
     head.others.push_back({name, kind == own.end() ? std::nullopt : std::optional(kind->storage)});
   }
-  return report_text(head, suite.limits(), suite.results()) + layers_text(layers.layers()) +
+  return report_text(head, limits_of(options.threads, suite.limits()), suite.results()) +
+         layers_text(layers.layers()) +
          crossovers_text(deepseek_v2_lite_shape(), layers.crossovers());
 }
 
