@@ -60,6 +60,7 @@ struct FullKv {
     return {.num_kv_heads = num_kv_heads, .head_dim = head_dim, .head_dim_v = head_dim_v};
   }
 
+  /// Throws ShapeError unless every size is known and such that a cache can have it.
   void check(std::string_view where) const {
     detail::require_shape(where, "entry [num_kv_heads, head_dim, head_dim_v]",
                           {num_kv_heads, head_dim, head_dim_v},
@@ -89,6 +90,7 @@ struct LatentKv {
     return {.latent_dim = latent_dim, .rope_dim = rope_dim};
   }
 
+  /// Throws ShapeError unless every size is known and such that a cache can have it.
   void check(std::string_view where) const {
     detail::require_shape(where, "entry [latent_dim, rope_dim]", {latent_dim, rope_dim},
                           {fixed_or(LatentDim, latent_dim), fixed_or(RopeDim, rope_dim)});
