@@ -8,6 +8,7 @@
 #include <Eigen/Core>
 
 #include "heed/base/views.hpp"
+#include "heed/simd/packet.hpp"
 
 namespace heed::simd {
 
@@ -24,10 +25,6 @@ namespace detail {
 inline constexpr Index few_rows = 8;
 /// Of a weight that several rows pass by, to be found in the L2 cache by all but the first.
 inline constexpr Index bytes_per_pass = Index{256} << 10;
-/// Of either operand, what Eigen's kernel copies at a time if this is on the stack: up to so many
-/// rows, and of each what fills so much.
-inline constexpr Index most_copied = 256;
-inline constexpr Index bytes_copied = Index{64} << 10;
 
 /// A row's result does not depend on how many there are.
 template <WeightLayout layout, class T>
@@ -39,9 +36,11 @@ void multiply_each_row(RowsView<const T> x, RowsView<const T> weight, RowsView<T
   constexpr auto other = out_in ? Eigen::ColMajor : Eigen::RowMajor;
   using Weights = ei::const_blas_data_mapper<T, Index, order>;
   using Column = ei::const_blas_data_mapper<T, Index, other>;
-  constexpr Index together = 8;  // outputs that Eigen's kernel sums at a time
+  // Outputs that Eigen's kernel sums at a time: parts of so many are summed as the whole is.
+  constexpr Index together = out_in ? 8 : 8 * lanes<T>;
   const Index row_bytes = x.cols * static_cast<Index>(sizeof(T));
-  const Index outputs = round_up(ceil_div(bytes_per_pass, row_bytes), together);
+  const Index outputs =
+      y.rows == 1 ? y.cols : round_up(ceil_div(bytes_per_pass, row_bytes), together);
   for (Index begin = 0; begin < y.cols; begin += outputs) {
     const Index count = std::min(outputs, y.cols - begin);
     const T* const part = weight.data + (out_in ? begin * weight.stride : begin);
@@ -52,13 +51,17 @@ void multiply_each_row(RowsView<const T> x, RowsView<const T> weight, RowsView<T
   }
 }
 
-/// The parts of its operands that Eigen's kernel copies at a time.
+/// So many rows, as of a batch that decodes, are multiplied without memory from malloc: Eigen's
+/// kernel copies the operands in parts that fit on the stack.
+inline constexpr Index most_copied_rows = 64;
+
 template <class T>
 struct CopiedParts : Eigen::internal::level3_blocking<T, T> {
   CopiedParts(Index outputs, Index rows, Index depth) {
-    this->m_mc = std::min(outputs, most_copied), this->m_nc = rows;
-    const Index widest = std::max(this->m_mc, rows) * static_cast<Index>(sizeof(T));
-    this->m_kc = std::clamp<Index>(bytes_copied / widest, 1, depth);
+    constexpr Index most_outputs = 256, most_bytes = Index{64} << 10;
+    constexpr Index most_depth = most_bytes / (most_outputs * static_cast<Index>(sizeof(T)));
+    this->m_mc = std::min(outputs, most_outputs), this->m_nc = rows;
+    this->m_kc = std::min(depth, most_depth);
   }
 };
 
@@ -69,7 +72,7 @@ struct CopiedParts : Eigen::internal::level3_blocking<T, T> {
 /// What Eigen's operator* does, without its own OpenMP threads and its expressions to compile: who
 /// runs the tasks is the executor's business, and Eigen's split would make the bits depend on the
 /// number of threads. Up to detail::few_rows rows take another kernel than more do, and may be
-/// rounded differently. Up to detail::most_copied rows, nothing is allocated. EIGEN_USE_BLAS works
+/// rounded differently. Up to detail::most_copied_rows, nothing is allocated. EIGEN_USE_BLAS works
 /// as usual.
 template <WeightLayout layout, class T>
 void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
@@ -86,7 +89,7 @@ void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
                                                                y.data, 1, y.stride, T{1}, parts,
                                                                nullptr);
   };
-  if (y.rows <= detail::most_copied)
+  if (y.rows <= detail::most_copied_rows)
     run(detail::CopiedParts<T>(y.cols, y.rows, x.cols));
   else
     run(ei::gemm_blocking_space<Eigen::ColMajor, T, T, Eigen::Dynamic, Eigen::Dynamic,
