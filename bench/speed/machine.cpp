@@ -70,13 +70,8 @@ std::string target_features() {
 }
 
 std::string eigen_version() {
-  std::string version = std::to_string(EIGEN_WORLD_VERSION) + "." +
-                        std::to_string(EIGEN_MAJOR_VERSION) + "." +
-                        std::to_string(EIGEN_MINOR_VERSION);
-#ifdef EIGEN_USE_BLAS
-  version += " with a BLAS";
-#endif
-  return version;
+  return std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+         std::to_string(EIGEN_MINOR_VERSION);
 }
 
 }  // namespace heed::bench

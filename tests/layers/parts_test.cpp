@@ -80,18 +80,19 @@ TYPED_TEST(LayerParts, LinearTakesBlocks) {
       EXPECT_EQ(y(r, c), c < 5 || c >= 45 ? TypeParam(7) : expected(r, c - 5));
 }
 
-// Of so few rows, each gets the bits that it gets alone; the weight may pass by in several parts.
-TYPED_TEST(LayerParts, LinearOfAFewRowsIsThatOfEach) {
+// However many rows there are, each gets the bits that it gets alone.
+TYPED_TEST(LayerParts, LinearOfManyRowsIsThatOfEach) {
   Random random(8);
-  for (const Index in : {1, 37, 600, 9000}) {
-    const auto weight = test::normal_matrix<TypeParam>(150, in, random),
-               x = test::normal_matrix<TypeParam>(8, in, random);
+  for (const Index in : {1, 37, 600, 2050, 9000}) {
+    constexpr Index most_rows = 70, out = 21;
+    const auto weight = test::normal_matrix<TypeParam>(out, in, random),
+               x = test::normal_matrix<TypeParam>(most_rows, in, random);
     const Linear<TypeParam> linear{view(weight)};
-    Matrix<TypeParam> alone(8, 150);
-    for (Index r = 0; r < 8; ++r)
+    Matrix<TypeParam> alone(most_rows, out);
+    for (Index r = 0; r < most_rows; ++r)
       linear.apply(view(x).middle_rows(r, 1), view(alone).middle_rows(r, 1));
-    for (Index rows = 2; rows <= 8; ++rows) {
-      Matrix<TypeParam> together(rows, 150);
+    for (const Index rows : {2, 3, 5, 8, 11, 26, 70}) {
+      Matrix<TypeParam> together(rows, out);
       linear.apply(view(x).middle_rows(0, rows), view(together));
       EXPECT_TRUE(std::equal(together.data.begin(), together.data.end(), alone.data.begin()))
           << rows << " rows of " << in;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// The bits of layers: the same on any number of threads, and for a few tokens together as for each
-/// alone. Passes on different caches may run at the same time.
+/// The bits of layers: the same on any number of threads, in any batch and in chunks of any size.
+/// Passes on different caches may run at the same time.
 
+#include <algorithm>
 #include <span>
 #include <thread>
 #include <vector>
@@ -87,14 +88,14 @@ TYPED_TEST(LayerThreads, BatchesGiveTheSameBitsOnAnyNumber) {
   }
 }
 
-// Up to eight rows, a projection does not see how many there are.
-TYPED_TEST(LayerThreads, AFewTokensGiveTheSameBitsTogetherAndAlone) {
+// A projection does not see how many rows there are.
+TYPED_TEST(LayerThreads, BatchesGiveEachSequenceTheBitsOfThatAlone) {
   using Cache = typename TypeParam::Cache;
   using Sequence = BatchSequence<Cache, CausalMask>;
   const auto prompt = test::normal_matrix<float>(70, TypeParam::model_dim, this->random_),
-             x = test::normal_matrix<float>(8, TypeParam::model_dim, this->random_);
-  Matrix<float> ignored(70, TypeParam::model_dim), together(8, TypeParam::model_dim),
-      alone(8, TypeParam::model_dim);
+             x = test::normal_matrix<float>(73, TypeParam::model_dim, this->random_);
+  Matrix<float> ignored(70, TypeParam::model_dim), together(73, TypeParam::model_dim),
+      alone(73, TypeParam::model_dim);
   std::vector<Cache> caches;
   for (const Index seqlen : {1, 70, 33}) {
     caches.push_back(TypeParam::cache());
@@ -103,15 +104,50 @@ TYPED_TEST(LayerThreads, AFewTokensGiveTheSameBitsTogetherAndAlone) {
   }
   std::vector<Cache> forks;
   for (Cache& cache : caches) forks.push_back(cache.fork());
-  const std::vector<Sequence> sequences = {{1, &caches[0]}, {5, &caches[1]}, {2, &caches[2]}};
+  const std::vector<Sequence> sequences = {{1, &caches[0]}, {70, &caches[1]}, {2, &caches[2]}};
   this->layer_.forward_batch(view(x), std::span<const Sequence>(sequences),
                              this->layer_.softmax_scale(), view(together));
   Index row = 0;
-  for (std::size_t s = 0; s < sequences.size(); ++s)
-    for (Index token = 0; token < sequences[s].seqlen; ++token, ++row)
-      this->layer_.forward(view(x).middle_rows(row, 1), forks[s], CausalMask{},
-                           view(alone).middle_rows(row, 1));
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    const Index count = sequences[s].seqlen;
+    this->layer_.forward(view(x).middle_rows(row, count), forks[s], CausalMask{},
+                         view(alone).middle_rows(row, count));
+    row += count;
+  }
   EXPECT_EQ(together.data, alone.data);
+}
+
+/// A prompt in chunks of any size. \param options  of each pass
+template <class Kind, class Layer, class Options>
+void expect_same_bits_in_chunks(const Layer& layer, const Options& options) {
+  constexpr Index tokens = 150;
+  Random random(2);
+  const auto x = test::normal_matrix<float>(tokens, Kind::model_dim, random);
+  const auto in_chunks = [&](Index chunk) {
+    auto cache = Kind::cache();
+    Matrix<float> out(tokens, Kind::model_dim);
+    for (Index begin = 0; begin < tokens; begin += chunk) {
+      const Index count = std::min(chunk, tokens - begin);
+      layer.forward(view(x).middle_rows(begin, count), cache, CausalMask{},
+                    view(out).middle_rows(begin, count), options);
+    }
+    return out.data;
+  };
+  const auto whole = in_chunks(tokens);
+  for (const Index chunk : {1, 7, 64, 100}) EXPECT_EQ(in_chunks(chunk), whole) << chunk;
+}
+
+// So a decode step is what a prefill of all tokens gives for its row; latents on the same path.
+TEST(LayerChunks, GiveTheSameBits) {
+  Random random(1);
+  const Grouped grouped(random);
+  expect_same_bits_in_chunks<Grouped>(grouped.layer_case.layer(), ForwardOptions{});
+  const Latent latent(random);
+  for (const MlaPath path : {MlaPath::absorbed, MlaPath::expanded}) {
+    LatentOptions options;
+    options.path = path;
+    expect_same_bits_in_chunks<Latent>(latent.layer_case.layer(), options);
+  }
 }
 
 TYPED_TEST(LayerThreads, PassesOnDifferentCachesMayRunAtTheSameTime) {

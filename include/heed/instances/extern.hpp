@@ -9,8 +9,8 @@
 #pragma once
 
 #include "heed/simd/dot_product.hpp"
-#include "heed/simd/gemm.hpp"
 #include "heed/simd/product.hpp"
+#include "heed/simd/projection.hpp"
 #include "heed/simd/transpose.hpp"
 
 namespace heed::simd {

@@ -9,7 +9,7 @@
 #include "heed/attention/attend.hpp"
 #include "heed/layers/forward.hpp"
 #include "heed/layers/latent_projections.hpp"
-#include "heed/simd/gemm.hpp"
+#include "heed/simd/projection.hpp"
 
 namespace heed {
 

@@ -10,7 +10,7 @@
 
 #include "heed/base/executor.hpp"
 #include "heed/base/views.hpp"
-#include "heed/simd/gemm.hpp"
+#include "heed/simd/projection.hpp"
 
 namespace heed {
 
@@ -38,9 +38,9 @@ struct Linear {
   Index out() const noexcept { return projection != nullptr ? projection->out() : weight.rows; }
 
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
-  /// Eigen does the product. Outputs are cut into tasks by their number alone. Up to 8 rows each
-  /// get the bits that they get alone; with more of them the sum over `in` may be rounded
-  /// differently, as they take another kernel of Eigen's.
+  /// Outputs are cut into tasks by their number alone. A row's bits do not depend on the rows
+  /// beside it; with AVX2 or SSE, whose registers are 16, up to 64 rows: more may be rounded
+  /// differently.
   /// \throws ShapeError before anything is written.
   void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
     detail::require_rows("Linear::apply", "x [seqlen, in]", x, x.rows, in());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Scores against row-major keys: dot products in register tiles. Layer 1, detail.
+/// Scores against row-major keys, and projections by row-major weights: dot products in register
+/// tiles. Layer 1, detail.
 #pragma once
 
 #include <algorithm>
@@ -15,16 +16,25 @@ namespace detail {
 inline constexpr int dot_tokens = 4;
 inline constexpr int dot_rows = num_registers >= 32 ? 5 : 3;
 
+/// What a tile does with its sums: overwrites the result.
+struct Overwrite {
+  template <class T>
+  static void finish(const T* sums, Index count, T* to) {
+    std::copy_n(sums, count, to);
+  }
+};
+
 /// Operands and result, passed by their address as in product.hpp.
-template <class T, class Element, class Factor>
+template <class T, class Element, class Factor, class End>
 struct DotProduct {
   RowsView<const Factor> left;
   RowsView<const Element> right;
   RowsView<T> out;
+  End end;
 };
 
-template <int Rows, int Tokens, class T, class Element, class Factor>
-[[gnu::noinline]] void dot_tile(const DotProduct<T, Element, Factor>& of, Index first_row,
+template <int Rows, int Tokens, class T, class Element, class Factor, class End>
+[[gnu::noinline]] void dot_tile(const DotProduct<T, Element, Factor, End>& of, Index first_row,
                                 Index first_token) {
   using Step = DepthStep<T, Factor>;
   const RowsView<const Factor> left = of.left.middle_rows(first_row, Rows);
@@ -41,6 +51,7 @@ template <int Rows, int Tokens, class T, class Element, class Factor>
 #pragma GCC unroll 8
     for (int t = 0; t < Tokens; ++t) {
       const auto key = keep_in_register(load(right.row(t) + k));
+      if constexpr (requires { of.end.ahead; }) prefetch<1>(right.row(t) + k + of.end.ahead);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) sum[r][t] = Step::mul_add(query[r], key, sum[r][t]);
     }
@@ -53,32 +64,36 @@ template <int Rows, int Tokens, class T, class Element, class Factor>
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     T* const to = &of.out(first_row + r, first_token);
-    if constexpr (Tokens == 4) {
-      sum_lanes_of_four<T>(sum[r], to);
-    } else {
+#pragma GCC unroll 2
+    for (int begin = 0; begin < Tokens; begin += 4) {
       Packet<T> four[4];
 #pragma GCC unroll 4
-      for (int t = 0; t < 4; ++t) four[t] = t < Tokens ? sum[r][t] : broadcast(T{0});
+      for (int t = 0; t < 4; ++t)
+        four[t] = begin + t < Tokens ? sum[r][begin + t] : broadcast(T{0});
       T sums[4];
       sum_lanes_of_four<T>(four, sums);
-      std::copy_n(sums, Tokens, to);
+      of.end.finish(sums, std::min(Tokens - begin, 4), to + begin);
     }
   }
 }
 
-/// Calls f(row, token, rows, tokens) for tiles of up to so many rows and tokens, the rows as alike
-/// as they can be. Tokens outside: a few rows of the page stay in the L1 cache while all query rows
-/// pass by.
+/// Calls f(row, rows) for tiles of up to so many rows, as alike as they can be.
+template <int Rows, class F>
+void for_row_tiles(Index rows, const F& f) {
+  for (Index r = 0; r < rows;) {
+    const Index rest = rows - r, count = ceil_div(rest, ceil_div(rest, Rows));
+    with_constant<Rows>(static_cast<int>(count), [&](auto height) { f(r, height); });
+    r += count;
+  }
+}
+
+/// Calls f(row, token, rows, tokens) for tiles of up to so many of both. Tokens outside: a few rows
+/// of the page stay in the L1 cache while all query rows pass by.
 template <int Rows, int Tokens, class F>
 void for_dot_tiles(Index rows, Index tokens, const F& f) {
   for (Index t = 0; t < tokens; t += Tokens)
     with_constant<Tokens>(static_cast<int>(std::min<Index>(Tokens, tokens - t)), [&](auto width) {
-      for (Index r = 0; r < rows;) {
-        const Index rest = rows - r, tiles = ceil_div(rest, Rows);
-        const Index count = ceil_div(rest, tiles);
-        with_constant<Rows>(static_cast<int>(count), [&](auto height) { f(r, t, height, width); });
-        r += count;
-      }
+      for_row_tiles<Rows>(rows, [&](Index r, auto height) { f(r, t, height, width); });
     });
 }
 
@@ -90,7 +105,7 @@ void for_dot_tiles(Index rows, Index tokens, const F& f) {
 /// \param out    [rows, tokens], overwritten
 template <class T, class Element, class Factor = T>
 void dot_product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out) {
-  const detail::DotProduct<T, Element, Factor> of{left, right, out};
+  const detail::DotProduct<T, Element, Factor, detail::Overwrite> of{left, right, out, {}};
   detail::for_dot_tiles<detail::dot_rows, detail::dot_tokens>(
       left.rows, right.rows, [&](Index r, Index t, auto rows, auto tokens) {
         detail::dot_tile<decltype(rows)::value, decltype(tokens)::value>(of, r, t);
