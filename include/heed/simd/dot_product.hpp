@@ -77,11 +77,16 @@ template <int Rows, int Tokens, class T, class Element, class Factor, class End>
   }
 }
 
-/// Calls f(row, rows) for tiles of up to so many rows, as alike as they can be.
+/// The first of as few parts as there can be of up to `most`, as alike as they can be.
+constexpr Index even_part(Index count, Index most) {
+  return ceil_div(count, ceil_div(count, most));
+}
+
+/// Calls f(row, rows) for tiles of up to so many rows.
 template <int Rows, class F>
 void for_row_tiles(Index rows, const F& f) {
   for (Index r = 0; r < rows;) {
-    const Index rest = rows - r, count = ceil_div(rest, ceil_div(rest, Rows));
+    const Index count = even_part(rows - r, Rows);
     with_constant<Rows>(static_cast<int>(count), [&](auto height) { f(r, height); });
     r += count;
   }

@@ -62,9 +62,8 @@ void project_part(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
   constexpr int few = num_registers >= 32 ? 2 : 1;
   if (left.rows <= few)
     outputs(std::integral_constant<int, 8>{}, std::integral_constant<int, few>{});
-  constexpr std::integral_constant<int, dot_rows> most_rows;
-  outputs(std::integral_constant<int, 4>{}, most_rows);
-  outputs(std::integral_constant<int, 1>{}, most_rows);
+  outputs(std::integral_constant<int, 4>{}, std::integral_constant<int, dot_rows>{});
+  outputs(std::integral_constant<int, 1>{}, std::integral_constant<int, 1>{});  // what is left
 }
 
 /// y = x W^T, of a depth that is a multiple of the vector width.
@@ -93,11 +92,13 @@ void project_whole_vectors(RowsView<const T> x, RowsView<const T> weight, RowsVi
   constexpr Index stride = depth + row_padding;
   alignas(64) T packed[static_cast<std::size_t>(packed_rows * stride)];
   for_parts([&](Index k, Index width) {
-    for_row_tiles<packed_rows>(x.rows, [&](Index r, auto count) {
+    for (Index r = 0; r < x.rows;) {
+      const Index count = even_part(x.rows - r, packed_rows);
       for (Index i = 0; i < count; ++i) std::copy_n(x.row(r + i) + k, width, packed + i * stride);
       project_part<T>({packed, count, width, stride}, weight.middle_cols(k, width),
                       y.middle_rows(r, count), PartOfDepth{k});
-    });
+      r += count;
+    }
   });
 }
 
