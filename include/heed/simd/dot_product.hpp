@@ -16,11 +16,14 @@ namespace detail {
 inline constexpr int dot_tokens = 4;
 inline constexpr int dot_rows = num_registers >= 32 ? 5 : 3;
 
-/// What a tile does with its sums: overwrites the result.
+/// What a tile does with the sums of lanes of some vectors: overwrites the result.
 struct Overwrite {
-  template <class T>
-  static void finish(const T* sums, Index count, T* to) {
-    std::copy_n(sums, count, to);
+  template <int Count, class T>
+  static void finish(const Packet<T> (&vectors)[4], T* to) {
+    if constexpr (Count == 4) return sum_lanes_of_four<T>(vectors, to);
+    T sums[4];
+    sum_lanes_of_four<T>(vectors, sums);
+    std::copy_n(sums, Count, to);
   }
 };
 
@@ -64,16 +67,15 @@ template <int Rows, int Tokens, class T, class Element, class Factor, class End>
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     T* const to = &of.out(first_row + r, first_token);
-#pragma GCC unroll 2
-    for (int begin = 0; begin < Tokens; begin += 4) {
-      Packet<T> four[4];
+    const auto four = [&](auto begin) __attribute__((always_inline)) {
+      Packet<T> some[4];
 #pragma GCC unroll 4
       for (int t = 0; t < 4; ++t)
-        four[t] = begin + t < Tokens ? sum[r][begin + t] : broadcast(T{0});
-      T sums[4];
-      sum_lanes_of_four<T>(four, sums);
-      of.end.finish(sums, std::min(Tokens - begin, 4), to + begin);
-    }
+        some[t] = begin + t < Tokens ? sum[r][begin + t] : broadcast(T{0});
+      of.end.template finish<std::min(Tokens - begin, 4)>(some, to + begin);
+    };
+    four(std::integral_constant<int, 0>{});
+    if constexpr (Tokens > 4) four(std::integral_constant<int, 4>{});
   }
 }
 

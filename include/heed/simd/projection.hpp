@@ -35,9 +35,12 @@ inline constexpr Index kept_bytes = Index{256} << 10;
 struct PartOfDepth {
   Index before;  ///< depth
 
-  template <class T>
-  void finish(const T* sums, Index count, T* to) const {
-    for (Index i = 0; i < count; ++i) to[i] = before == 0 ? sums[i] : to[i] + sums[i];
+  template <int Count, class T>
+  void finish(const Packet<T> (&vectors)[4], T* to) const {
+    T sums[4];
+    sum_lanes_of_four<T>(vectors, sums);
+#pragma GCC unroll 4
+    for (int i = 0; i < Count; ++i) to[i] = before == 0 ? sums[i] : to[i] + sums[i];
   }
 };
 
