@@ -1,10 +1,10 @@
-"""Checks that the C++ of README.md and docs/guide.md is that of the examples.
+"""Checks that README.md and docs/guide.md show the examples' C++, and times as they were measured.
 
     check_snippets.py ROOT
 
 A block of C++ must stand, line for line, in the example that was named last before it, and a block
-of output in that example's expected output. Prints one line per fault, and exits with 1 if there is
-one.
+of output in that example's expected output. The times of a case in README.md are those of
+docs/speed.md, its first column there. Prints one line per fault, and exits with 1 if there is one.
 """
 
 import pathlib
@@ -34,9 +34,30 @@ def faults_of(root, name):
             yield line, f"this block is not in examples/{path.name}"
 
 
+def cases_of(text):
+    """(line number, case, cells) of each row of a table that is of a case of bench/speed."""
+    for line, row in enumerate(text.splitlines(), 1):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        if row.startswith("| ") and re.fullmatch(r"[a-z]+(/\w+)+", cells[0]):
+            yield line, cells[0], cells[1:]
+
+
+def faults_of_speed(root):
+    """(line number, fault) of each row of README.md with other times than docs/speed.md."""
+    measured = {}
+    for _, case, cells in cases_of((root / "docs/speed.md").read_text("utf-8")):
+        measured.setdefault(case, cells)  # of the first table: those with AVX2 come last
+    for line, case, cells in cases_of((root / "README.md").read_text("utf-8")):
+        # heed, ms | roofline of caches of float; the other table is of narrow elements alone
+        known = measured.get(case)
+        if known is None or "%" not in cells[0] and cells[:2] != [known[0], known[2]]:
+            yield line, f"{case}: not the times of docs/speed.md"
+
+
 if __name__ == "__main__":
     root = pathlib.Path(sys.argv[1])
     faults = [f"{name}:{line}: {fault}" for name in ("README.md", "docs/guide.md")
               for line, fault in faults_of(root, name)]
-    print("\n".join(faults) or "every block is in its example")
+    faults += [f"README.md:{line}: {fault}" for line, fault in faults_of_speed(root)]
+    print("\n".join(faults) or "every block is in its example, every time as measured")
     sys.exit(1 if faults else 0)
