@@ -73,10 +73,11 @@ struct Schedule {
     rows_per_tile =
         std::min(tile_rows(source.head_dim(), source.head_dim_v()), std::max<Index>(one.rows(), 1));
     if (work < min_parallel_work) return;
-    while (is_halved(num_tiles() * num_splits, rows_per_tile)) {
+    const Index whole = rows_per_tile;
+    while (is_halved(num_tiles() * num_splits, rows_per_tile))
       rows_per_tile = (rows_per_tile + 1) / 2;
-      rows_per_tile = ceil_div(one.rows(), tiles_per_head());  // as alike as they can be
-    }
+    if (rows_per_tile < whole)  // tiles as alike as they can be
+      rows_per_tile = ceil_div(one.rows(), tiles_per_head());
   }
 
   Index tiles_per_head() const { return ceil_div(problem.rows(), rows_per_tile); }
