@@ -134,7 +134,7 @@ void project_by_eigen(RowsView<const T> x, RowsView<const T> weight, RowsView<T>
 /// Up to detail::most_rows rows this allocates nothing, and the bits of a row of y depend on that
 /// row of x alone: not on how many there are, nor on the outputs that are computed at a time.
 /// Widths that are no multiple of the vector width are right, but their last inputs are taken one
-/// by one.
+/// by one. Takes up to 84 KB of stack.
 template <WeightLayout layout, class T>
 void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
   constexpr Index n = lanes<T>;
