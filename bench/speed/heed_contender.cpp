@@ -119,7 +119,8 @@ template <class Element>
 ContenderKind narrow_kind(const char* name, double rounding = 0) {
   ContenderKind kind{name, can_narrow<Element>, make<Element>, {.element = kv_element<Element>}};
   kind.storage.tolerance += rounding;
-  if (is_native<Element>) kind.storage.products = Products::native;
+  if (has_native_products<Element>)
+    kind.storage.product_rate = is_native<Element> ? 2 : has_scales<Element> ? 4.0 / 3 : 1;
   return kind;
 }
 

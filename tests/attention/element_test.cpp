@@ -52,7 +52,7 @@ template <class Code>
 void round_to_codes(float* row, Index width) {
   const Index padded = round_up(width, Code::block);
   std::vector<Code> codes(static_cast<std::size_t>(padded));
-  const auto units = simd::DepthStep<float, Code>::encode(row, width, codes.data(), 0, padded);
+  const auto units = simd::encode(row, 0, width, codes.data(), padded);
   for (Index c = 0; c < width; ++c) {
     const int8* const upper = Code::upper(codes.data(), c);
     row[c] = units.unit * static_cast<float>(256 * upper[0] + upper[Code::block]);
@@ -73,7 +73,7 @@ void round_to_codes(RowsView<float> query) {
 template <class Cache>
 Heads<float> as_multiplied(Heads<float> query, Index width) {
   using Element = NativeElement<Cache>;
-  using Code = std::conditional_t<has_scales<Element>, simd::CodeFactor, float>;
+  using Code = std::conditional_t<has_scales<Element>, simd::CodeFactor<simd::native_codes>, float>;
   for (Index head = 0; head < query.heads; ++head) {
     const RowsView<float> rows = view(query).head(head);
     if constexpr (!std::is_same_v<Code, float> && !HasOpenPage<Cache>)
@@ -118,8 +118,8 @@ template <class Cache>
 reference::Score<double> score_of(const Heads<float>& query, const Cache& cache, double scale) {
   reference::Score<double> score{.scale = scale};
   if constexpr (has_scales<NativeElement<Cache>> && HasOpenPage<Cache> &&
-                !std::is_same_v<simd::CodeFactor, float>) {
-    score.bias = added_by_codes<Cache, simd::CodeFactor>(query, cache);
+                has_native_products<int8>) {
+    score.bias = added_by_codes<Cache, simd::CodeFactor<simd::native_codes>>(query, cache);
     for (double& bias : score.bias->data) bias *= scale;
   }
   return score;

@@ -58,11 +58,12 @@ TEST(Roofline, IsTheSlowerOfMemoryAndArithmetic) {
 
 TEST(Roofline, OfNativeProductsIsTheirOwn) {
   const SpeedCase c = decode_case();
-  const heed::bench::KvStorage native{.products = heed::Products::native};
+  const heed::bench::KvStorage native{.product_rate = 2}, exact{.product_rate = 1.5};
   Limits limits = limits_with(1e9);
   EXPECT_DOUBLE_EQ(least_seconds(c, limits, native, mib), 16384 / 1e9);  // widened all the same
   limits.bf16_flops = 2e9;
   EXPECT_DOUBLE_EQ(least_seconds(c, limits, native, mib), 16384 / 2e9);
+  EXPECT_DOUBLE_EQ(least_seconds(c, limits, exact, mib), 16384 / 1.5e9);
   EXPECT_DOUBLE_EQ(least_seconds(c, limits, {}, mib), 16384 / 1e9);
 }
 

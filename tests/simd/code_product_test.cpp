@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <concepts>
+#include <cstdlib>
 #include <limits>
 #include <string>
 #include <utility>
@@ -24,7 +25,13 @@ namespace {
 using test::Random;
 
 constexpr Index n = simd::lanes<float>;
-constexpr Index block = simd::SplitCode::block;
+template <class Factor>
+inline constexpr int num_codes = 0;
+template <int Codes>
+inline constexpr int num_codes<simd::SplitCode<Codes>> = Codes;
+/// The largest whole number that a factor stands for, in units.
+template <class Factor>
+inline constexpr float most = num_codes<Factor> == 2 ? 32639.0F : 8355584.0F;
 
 template <class T>
 using Rows = test::PaddedRows<T>;
@@ -37,30 +44,48 @@ struct Factors {
   std::vector<simd::CodeRow> units;
 
   Factors(const Rows<float>& numbers, Index begin)
-      : rows(numbers.rows), stride(round_up(begin + numbers.cols, block)),
+      : rows(numbers.rows), stride(round_up(begin + numbers.cols, Code::block)),
         codes(static_cast<std::size_t>(rows * stride)) {
     std::vector<float> row(static_cast<std::size_t>(stride));
     for (Index r = 0; r < rows; ++r) {
       std::copy_n(numbers.view().row(r), numbers.cols, row.begin() + begin);
-      units.push_back(simd::DepthStep<float, Code>::encode(row.data(), begin + numbers.cols,
-                                                           codes.data() + r * stride, 0, stride));
+      units.push_back(
+          simd::encode(row.data(), 0, begin + numbers.cols, codes.data() + r * stride, stride));
     }
   }
   RowsView<const Code> view() const { return {codes.data(), rows, stride}; }
   std::int64_t code(Index r, Index k) const {
     const int8* const upper = Code::upper(codes.data() + r * stride, k);
-    return 256 * std::int64_t{upper[0]} + upper[block];
+    std::int64_t number = 0;
+    for (int i = 0; i < num_codes<Code>; ++i) number = 256 * number + upper[i * Code::block];
+    return number;
   }
   double unit(Index r) const {
     return static_cast<double>(units[static_cast<std::size_t>(r)].unit);
   }
 };
 
-/// unit * sum is rounded when its halves are put together, when it is multiplied, and when it is
-/// added.
-void expect_near(test::WorstError& worst, float found, double product, double carried,
-                 const std::string& place) {
-  const double bound = 0x1p-24 * (3 * std::abs(product) + 2 * std::abs(carried));
+/// A product of a row of factors, worked out exactly.
+struct ExactProduct {
+  std::int64_t sum = 0;        ///< of whole numbers, in units
+  std::int64_t magnitude = 0;  ///< of the page's codes alone
+
+  void add(std::int64_t factor, int8 code) {
+    sum += factor * code;
+    magnitude += std::abs(code);
+  }
+};
+
+/// unit * sum is rounded when the sums of its codes are put together, when it is multiplied, and
+/// when it is added. Of three codes the lower two are put together first, to less than
+/// 2^15 * magnitude, which the third may cancel.
+template <class Factor>
+void expect_near(test::WorstError& worst, float found, double unit, const ExactProduct& of,
+                 double carried, const std::string& place) {
+  const double product = unit * static_cast<double>(of.sum);
+  const double lower =
+      num_codes<Factor> == 3 ? unit * 0x1.01p15 * static_cast<double>(of.magnitude) : 0;
+  const double bound = 0x1p-24 * (3 * std::abs(product) + lower + 2 * std::abs(carried));
   worst.compare(found, static_cast<long double>(product) + carried, bound,
                 [&](auto& words) { words << place; });
 }
@@ -73,7 +98,9 @@ class CodeProduct : public testing::Test {
     if (!is_there) GTEST_SKIP() << "the target has no products of codes";
   }
 };
-TYPED_TEST_SUITE(CodeProduct, testing::Types<simd::CodeFactor>);
+using CodeFactors =
+    testing::Types<simd::CodeFactor<simd::native_codes>, simd::CodeFactor<simd::exact_codes>>;
+TYPED_TEST_SUITE(CodeProduct, CodeFactors);
 
 TYPED_TEST(CodeProduct, EveryShape) {
   if constexpr (TestFixture::is_there) {
@@ -104,18 +131,18 @@ TYPED_TEST(CodeProduct, EveryShape) {
                   EXPECT_EQ(sum.data[at], before.data[at]) << "gap";
                   continue;
                 }
-                std::int64_t exact = 0;
+                ExactProduct exact;
                 for (Index k = first; k < depth; ++k)
-                  exact += left.code(r, k) * std::int64_t{right.view()(k, c)};
-                const double value = left.unit(r) * static_cast<double>(exact);
+                  exact.add(left.code(r, k), right.view()(k, c));
                 const std::string place = std::to_string(rows) + " rows, depth " +
                                           std::to_string(depth) + ", row " + std::to_string(r) +
                                           ", column " + std::to_string(c);
-                if (first == 0) expect_near(worst, product.data[at], value, 0, place);
-                expect_near(worst, sum.data[at], value,
-                            static_cast<double>(carry[static_cast<std::size_t>(r)]) *
-                                static_cast<double>(before.data[at]),
-                            place + " of the sum");
+                if (first == 0)
+                  expect_near<TypeParam>(worst, product.data[at], left.unit(r), exact, 0, place);
+                expect_near<TypeParam>(worst, sum.data[at], left.unit(r), exact,
+                                       static_cast<double>(carry[static_cast<std::size_t>(r)]) *
+                                           static_cast<double>(before.data[at]),
+                                       place + " of the sum");
               }
           }
     worst.expect_within_bounds();
@@ -141,11 +168,10 @@ TYPED_TEST(CodeProduct, OfDotProductsEveryShape) {
                 EXPECT_EQ(found.data[at], before.data[at]) << "gap";
                 continue;
               }
-              std::int64_t exact = 0;
-              for (Index k = 0; k < depth; ++k)
-                exact += left.code(r, k) * std::int64_t{right.view()(t, k)};
-              expect_near(worst, found.data[at], left.unit(r) * static_cast<double>(exact), 0,
-                          "row " + std::to_string(r) + ", token " + std::to_string(t));
+              ExactProduct exact;
+              for (Index k = 0; k < depth; ++k) exact.add(left.code(r, k), right.view()(t, k));
+              expect_near<TypeParam>(worst, found.data[at], left.unit(r), exact, 0,
+                                     "row " + std::to_string(r) + ", token " + std::to_string(t));
             }
         }
     worst.expect_within_bounds();
@@ -209,7 +235,7 @@ TYPED_TEST(CodeProduct, OfTheLargestCodesIsExact) {
     Rows<float> numbers(1, depth, random);
     Rows<int8> keys(4, depth, random), columns(depth, n, random);
     for (const int sign : {1, -1}) {
-      std::fill(numbers.data.begin(), numbers.data.end(), 32639.0F);
+      std::fill(numbers.data.begin(), numbers.data.end(), most<TypeParam>);
       std::fill(keys.data.begin(), keys.data.end(), static_cast<int8>(sign * 127));
       std::fill(columns.data.begin(), columns.data.end(), static_cast<int8>(sign * 127));
       const Factors<TypeParam> left(numbers, 0);
@@ -217,7 +243,8 @@ TYPED_TEST(CodeProduct, OfTheLargestCodesIsExact) {
       simd::dot_product(left.view(), left.units.data(), std::as_const(keys).view(), score.view());
       simd::product(left.view(), left.units.data(), std::as_const(columns).view(), product.view(),
                     std::as_const(columns).data.data());
-      const auto exact = static_cast<float>(sign * 127.0 * 32639 * depth);
+      const auto exact =
+          static_cast<float>(sign * 127.0 * static_cast<double>(most<TypeParam>) * depth);
       for (Index t = 0; t < 4; ++t) EXPECT_EQ(score.view()(0, t), exact);
       for (Index c = 0; c < n; ++c) EXPECT_EQ(product.view()(0, c), exact);
     }
@@ -251,20 +278,23 @@ TYPED_TEST(CodeProduct, BitsOfARowDoNotDependOnTheOthers) {
   }
 }
 
-TYPED_TEST(CodeProduct, FactorsAreWithinHalfAUnit) {
+TYPED_TEST(CodeProduct, FactorsAreWithinTheirUnits) {
   if constexpr (TestFixture::is_there) {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+    // Half a unit; of 24 bits as much again for each of three roundings of float, of which that of
+    // a product is of at most a quarter.
+    constexpr double units = num_codes<TypeParam> == 2 ? 0.51 : 1.75;
     Random random(5);
     for (const Index cols : {1, 15, 16, 33, 64, 100}) {
       Rows<float> numbers = Rows<float>(1, cols, random);
       numbers.data[static_cast<std::size_t>(cols / 2)] = -40;
       const Factors<TypeParam> factors(numbers, 0);
-      EXPECT_FLOAT_EQ(factors.units[0].unit, 40.0F / 32639);
+      EXPECT_FLOAT_EQ(factors.units[0].unit, 40.0F / most<TypeParam>);
       for (Index k = 0; k < factors.stride; ++k) {
         const double number = k < cols ? static_cast<double>(numbers.view()(0, k)) : 0;
         EXPECT_NEAR(factors.unit(0) * static_cast<double>(factors.code(0, k)), number,
-                    0.501 * factors.unit(0));
+                    units * factors.unit(0));
       }
       for (const float bad : {nan, infinity, -infinity}) {
         Rows<float> other = numbers;
@@ -278,6 +308,19 @@ TYPED_TEST(CodeProduct, FactorsAreWithinHalfAUnit) {
         EXPECT_EQ(none.unit(0), 0);
         for (Index k = 0; k < none.stride; ++k) EXPECT_EQ(none.code(0, k), 0);
       }
+    }
+  }
+}
+
+// It is rounded to the largest code or past it, which must not be one too many for its bits.
+TYPED_TEST(CodeProduct, TheLargestFactorIsWithinItsUnits) {
+  if constexpr (TestFixture::is_there) {
+    Random random(7);
+    for (int i = 0; i < 2000; ++i) {
+      Rows<float> number(1, 1, random);
+      const Factors<TypeParam> factors(number, 0);
+      EXPECT_NEAR(factors.unit(0) * static_cast<double>(factors.code(0, 0)),
+                  static_cast<double>(number.view()(0, 0)), 1.75 * factors.unit(0));
     }
   }
 }

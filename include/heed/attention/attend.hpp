@@ -76,9 +76,8 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
   static_assert(!IsNative<Source> || has_scales<typename Source::Element> ||
                     (std::same_as<typename Source::Element, bf16> && !IsRotated<Source>),
                 "heed: a source of Products::native needs codes, or bf16 that is not rotated.");
-  static_assert(
-      !std::same_as<typename Source::Element, int4> || (IsNative<Source> && simd::takes_nibbles),
-      "heed: a source unpacks int4 to int8, unless native products take it as it lies.");
+  static_assert(!std::same_as<typename Source::Element, int4> || simd::takes_nibbles,
+                "heed: a source unpacks int4 to int8, where products do not take it as it lies.");
   check_optional_members<Source>();
   const Source& source = *problem.source;
   const auto& query = problem.query;

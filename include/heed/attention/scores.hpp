@@ -4,7 +4,7 @@
 ///
 /// | keys                            | score                                                      |
 /// | ------------------------------- | ---------------------------------------------------------- |
-/// | not scaled                      | query . key, the query rounded as the key is if native     |
+/// | not scaled                      | query . key, the query rounded to bf16 if native           |
 /// | a scale per token               | (query . codes) * scale                                    |
 /// | a scale and offset per channel  | (query * scales) . codes + query . offsets                 |
 /// | a latent with a scale, and rope | (query . codes) * scale + query of rope . rope             |
@@ -90,7 +90,7 @@ void multiply_keys(const TileScratch<T, Source>& scratch,
                    RowsView<T> scores, const Element* ahead) {
   using Factor = FactorFor<T, Source, Element>;
   constexpr bool transposed = Source::key_layout == KeyLayout::transposed;
-  if constexpr (std::same_as<Factor, simd::SplitCode>) {
+  if constexpr (simd::is_split_code<Factor>) {
     const simd::CodeRow* const units = scratch.query_units + first_row;
     if constexpr (transposed)
       simd::product(query, units, keys, scores, ahead);

@@ -126,7 +126,7 @@ template <class T, class Source, class Element>
 void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& page, Index row,
                 VectorRange vectors) {
   using Factor = FactorFor<T, Source, Element>;
-  constexpr bool is_coded = std::same_as<Factor, simd::SplitCode>;
+  constexpr bool is_coded = simd::is_split_code<Factor>;
   T* const scores = scratch.scores + row * page_size;
   Factor* const probs = scratch.template probs_of<Element>(row);
   const auto keep = [&](Index key, simd::Packet<T> prob) {
@@ -140,8 +140,7 @@ void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& 
   exponentiate(scores, vectors, scratch.carry[row], scratch.partial.state[row], keep);
   if constexpr (is_coded) {
     const Index begin = vectors.begin * simd::lanes<T>, end = vectors.end * simd::lanes<T>;
-    scratch.prob_units[row] =
-        TileScratch<T, Source>::Step::encode(scores + begin, end - begin, probs, begin, end);
+    scratch.prob_units[row] = simd::encode(scores, begin, end, probs, page_size);
   }
 }
 
@@ -164,7 +163,7 @@ void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
   const StripsView<const Element> values = page.view.value_rows(seen.last(), width);
   const RowsView<T> sum = scratch.sum_rows(rows).middle_cols(0, width);
   const T* const carry = scratch.carry + rows.begin;
-  if constexpr (std::same_as<Factor, simd::SplitCode>)
+  if constexpr (simd::is_split_code<Factor>)
     simd::product_carry(probs, scratch.prob_units + rows.begin, values, sum, carry, seen.first(),
                         page.after_values);
   else

@@ -46,14 +46,14 @@ struct CurrentPage {
 
 /// What queries and probabilities are kept as, which pages are multiplied by.
 template <class T, class Source>
-using Factor = std::conditional_t<!IsNative<Source>, T,
-                                  std::conditional_t<has_scales<typename Source::Element>,
-                                                     simd::CodeFactor, simd::RoundedFactor>>;
+using Factor =
+    std::conditional_t<has_scales<typename Source::Element>,
+                       simd::CodeFactor<IsNative<Source> ? simd::native_codes : simd::exact_codes>,
+                       std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>>;
 /// Likewise for a page of `Element`: the one that is being filled is in T, whatever the others are.
 template <class T, class Source, class Element>
-using FactorFor =
-    std::conditional_t<std::same_as<Factor<T, Source>, simd::SplitCode> && !has_scales<Element>, T,
-                       Factor<T, Source>>;
+using FactorFor = std::conditional_t<simd::is_split_code<Factor<T, Source>> && !has_scales<Element>,
+                                     T, Factor<T, Source>>;
 /// Likewise for the rotated part of latents that have it apart.
 template <class T, class Source>
 using RopeFactor = std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>;
@@ -63,7 +63,7 @@ using RopeFactor = std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>;
 template <class Source, class Factor>
 Index query_width(Index head_dim, Index head_dim_v) {
   const Index width = has_rope_apart<Source> ? head_dim_v : head_dim;
-  if constexpr (std::same_as<Factor, simd::SplitCode>)
+  if constexpr (simd::is_split_code<Factor>)
     return round_up(width, Factor::block);
   else
     return simd::padded(width);
@@ -75,8 +75,7 @@ struct TileScratch {
   using Element = typename Source::Element;
   using Factor = detail::Factor<T, Source>;
   using RopeFactor = detail::RopeFactor<T, Source>;
-  using Step = simd::DepthStep<T, Factor>;
-  static constexpr bool is_coded = std::same_as<Factor, simd::SplitCode>;
+  static constexpr bool is_coded = simd::is_split_code<Factor>;
   /// Whether keys may come with scales that have to be worked into a copy of the queries.
   static constexpr bool scales_queries =
       has_scales<Element> && !HasTokenScales<Source> && Source::key_layout == KeyLayout::transposed;
@@ -151,7 +150,7 @@ struct TileScratch {
   void encode_query(const T* numbers, Index row, Index width) const
     requires is_coded
   {
-    query_units[row] = Step::encode(numbers, width, query + row * query_stride, 0, query_stride);
+    query_units[row] = simd::encode(numbers, 0, width, query + row * query_stride, query_stride);
   }
 
   /// The same memory without that of the rows before `row`.
@@ -223,14 +222,15 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
     const T* const from = problem.query.row(problem.head(tile.kv_head, row), problem.position(row));
     auto* const to = scratch.query + r * scratch.query_stride;
     if constexpr (Scratch::is_coded) {
-      const T* numbers = from;
       if constexpr (Scratch::scales_queries || IsRotated<Source>) {
         T* const plain = scratch.plain_query + r * scratch.query_stride;
-        std::copy_n(from, first, plain);
+        simd::copy_scaled(from, first, problem.query_scale, plain);
         if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
-        numbers = plain;
+        scratch.encode_query(plain, r, first);  // pages with scales per channel do so anew
+      } else {
+        scratch.encode_query(from, r, first);
+        scratch.query_units[r].unit *= problem.query_scale;
       }
-      scratch.encode_query(numbers, r, first);  // pages with scales per channel do so anew
     } else {
       if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
         simd::round_factors(from, first, to);

@@ -12,7 +12,7 @@
 /// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |
 /// | `int4`             | 4    | of keys, a 15th of that range; else 2/15 of the row's largest   |
 /// | `Rotated<E>`       |      | as E, of rows that were turned by a Walsh-Hadamard transform    |
-/// | `Native<E>`        |      | as E, which is bf16 or has scales, multiplied by the processor  |
+/// | `Native<E>`        |      | as E, which is bf16 or has scales, in faster products           |
 ///
 /// A row is one token's key or value of one head, or its latent; a channel is one column of the
 /// keys of a head. Keys have channels that outweigh the others, values have not: so keys lose less
@@ -20,18 +20,20 @@
 /// kernel gives queries too, and takes back from the result). The rotated part of a latent stays
 /// bf16 beside int8 and int4.
 ///
-/// The kernel widens elements in registers and computes in float (double for double). Scales
-/// multiply queries, scores and probabilities, never elements.
+/// The kernel computes in float (double for double), to which elements are widened in registers.
+/// Scales multiply queries, scores and probabilities, never elements. Whole numbers it does not
+/// widen where the processor multiplies them as they are (VNNI, VBMI): queries and probabilities
+/// become whole numbers of 24 bits, at 4/3 of the rate of float, and their sums are exact. Each is
+/// off by less than a 4-millionth of the largest: of the row of a query (times its page's scales,
+/// where these are per channel), of a row's probabilities in a page, times the scales of their
+/// values (all are 0 if that is below 3e-32). A result errs as much as one of float does.
 ///
-/// `Native` asks it for the processor's own products, at up to twice the rate of float.
+/// `Native` asks for faster products that round more, at up to twice the rate of float.
 ///
 ///     Native<bf16>  `vdpbf16ps`: queries and probabilities are rounded to bf16, by at most a 256th
 ///                   each; sums stay float
-///     the others    `vpdpbusd` (VNNI): queries and probabilities become whole numbers of 16 bits,
-///                   each off by at most a 65278th of the largest: of the row of a query (times
-///                   its page's scales, where these are per channel), of a row's probabilities
-///                   in a page, times the scales of their values (all are 0 if that is below
-///                   1e-34). Sums are of whole numbers, and exact. The rotated part of a latent
+///     the others    `vpdpbusd` (VNNI): as above, but of 16 bits, each off by at most a 65278th of
+///                   the largest (all are 0 if that is below 1e-34). The rotated part of a latent
 ///                   is multiplied as Native<bf16> is, and a page that is in float while it is
 ///                   being filled, in float
 ///
@@ -65,7 +67,7 @@ struct PerChannel {};
 /// Names the element whose rows are rotated before they are stored.
 template <class E>
 struct Rotated {};
-/// Names the element that is multiplied by the processor as it is, for which queries and
+/// Names the element that is multiplied as the processor does so fastest, for which queries and
 /// probabilities are rounded.
 template <class E>
 struct Native {};
@@ -112,7 +114,7 @@ template <class E>
 inline constexpr bool keys_per_channel =
     detail::OneOf<detail::Unwrapped<E>, int4, PerChannel<int8>>;
 
-/// Whether the processor's own products are asked for.
+/// Whether products are asked for that round more, and are faster.
 template <class E>
 inline constexpr bool is_native = false;
 template <class E>
@@ -126,7 +128,8 @@ inline constexpr bool is_rotated<Rotated<E>> = true;
 template <class E>
 inline constexpr bool is_rotated<Native<E>> = is_rotated<E>;
 
-/// What the kernel loads of a cache that stores E, if it widens: int4 comes to it unpacked.
+/// What the kernel loads of a cache that stores E, where the processor multiplies no codes: int4
+/// comes to it unpacked.
 template <class E>
 using KernelElement = std::conditional_t<has_scales<E>, int8, detail::Unwrapped<E>>;
 

@@ -38,7 +38,7 @@ enum class KeyLayout {
 /// Row-major keys of codes are the latents alone, head_dim_v wide; the rest of a key is in
 /// rope_keys.
 ///
-/// int4 comes unpacked to int8, unless native products take it as it lies (simd::takes_nibbles): an
+/// int4 comes unpacked to int8, unless products take it as it lies (simd::takes_nibbles): an
 /// element is then that of two rows, 2 r and 2 r + 1, and `keys` and `values` have half as many
 /// rows (rounded up), which value_strip counts; scales are as ever.
 template <class Element>
@@ -110,22 +110,22 @@ enum class RowRotation {
   walsh_hadamard,  ///< keys of a transposed page and values each as a row, of a latent the latent
 };
 
-/// `static constexpr Products products`: what the kernel multiplies the elements in.
+/// `static constexpr Products products`: how exactly the kernel multiplies the elements.
 enum class Products {
-  widened,  ///< float, or double
-  native,   ///< the element itself, for which queries and probabilities are rounded: bf16 or codes
+  widened,  ///< as if they were widened to float, or to double
+  native,   ///< queries and probabilities are rounded to bf16, or to codes of 16 bits: element.hpp
 };
 
 /// `static constexpr KeyScales key_scales`: what the codes of all keys are multiplied by. Said, it
 /// saves scratch.
 enum class KeyScales { per_token, per_channel };
 
-/// Whether the target has products of its own for what is stored as E, of which Native<E> makes
-/// use. Without them elements are widened, and Native<E> takes no less time than E.
+/// Whether the target multiplies what is stored as E as it is. Without such products elements are
+/// widened, and Native<E> takes no less time than E.
 template <class E>
 inline constexpr bool has_native_products =
     has_scales<E>
-        ? !std::same_as<simd::CodeFactor, float>
+        ? !std::same_as<simd::CodeFactor<simd::native_codes>, float>
         : std::same_as<detail::Unwrapped<E>, bf16> && !std::same_as<simd::RoundedFactor, float>;
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from

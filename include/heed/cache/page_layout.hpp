@@ -31,11 +31,10 @@ struct PageLayoutOf {
 template <class Entry, class Stored>
 using PageLayout = typename PageLayoutOf<Entry, Stored>::Type;
 
-/// What the kernel loads of a cache: codes of int4 unpacked, unless the processor's own products
-/// take them as they lie.
+/// What the kernel loads of a cache: codes of int4 unpacked, unless products take them as they lie.
 template <class Stored>
-using LoadedElement = std::conditional_t<is_native<Stored> && simd::takes_nibbles,
-                                         PageElement<Stored>, KernelElement<Stored>>;
+using LoadedElement =
+    std::conditional_t<simd::takes_nibbles, PageElement<Stored>, KernelElement<Stored>>;
 
 /// A store of pages of a layout.
 /// \param where  the class that is made

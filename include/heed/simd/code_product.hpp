@@ -13,8 +13,6 @@
 namespace heed::simd {
 namespace detail {
 
-using CodeStep = DepthStep<float, SplitCode>;
-
 /// What sums of codes start from, and their units. \tparam Element  of the page
 template <class Element>
 struct CodedLeft {
@@ -47,71 +45,61 @@ struct CodedCarry : CodedLeft<Element> {
   }
 };
 
-/// The sums of the lanes of four.
-inline __m128i sums_of_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
-  const __m512i pair01 = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)),
-                pair23 = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-  const __m512i four = _mm512_add_epi32(_mm512_unpacklo_epi64(pair01, pair23),
-                                        _mm512_unpackhi_epi64(pair01, pair23));
-  const __m256i two =
-      _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64(four, 1));
-  return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
-}
-
 /// Operands and result, passed by their address as in product.hpp.
-template <class Element>
+template <class Element, int Codes>
 struct CodeDotProduct {
-  RowsView<const SplitCode> left;
+  RowsView<const SplitCode<Codes>> left;
   const CodeRow* units;
   RowsView<const Element> right;
   RowsView<float> out;
 };
-inline constexpr int code_dot_rows = 3;
+template <int Codes>
+inline constexpr int code_dot_rows = Codes == 2 ? 3 : 2;
 inline constexpr int code_dot_tokens = 4;
 
-template <int Rows, class Element>
-[[gnu::noinline]] void code_dot_tile(const CodeDotProduct<Element>& of, Index first_row,
+template <int Rows, class Element, int Codes>
+[[gnu::noinline]] void code_dot_tile(const CodeDotProduct<Element, Codes>& of, Index first_row,
                                      Index first_token) {
+  using Step = DepthStep<float, SplitCode<Codes>>;
   constexpr int tokens = code_dot_tokens;
   constexpr Index shared = rows_per_element<Element>;
-  const RowsView<const SplitCode> left = of.left.middle_rows(first_row, Rows);
+  const RowsView<const SplitCode<Codes>> left = of.left.middle_rows(first_row, Rows);
   const RowsView<const Element> right = of.right.middle_rows(first_token / shared, tokens / shared);
-  CodeStep::Pair sum[Rows][tokens];
+  typename Step::Sum sum[Rows][tokens];
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int t = 0; t < tokens; ++t) sum[r][t] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (int t = 0; t < tokens; ++t) sum[r][t] = Step::zero();
   const auto step = [&](Index k, const auto& load) __attribute__((always_inline)) {
-    CodeStep::Pair query[Rows];
+    typename Step::Each query[Rows];
 #pragma GCC unroll 4
-    for (int r = 0; r < Rows; ++r) query[r] = CodeStep::factors_along(left.row(r), k);
+    for (int r = 0; r < Rows; ++r) query[r] = Step::factors_along(left.row(r), k);
 #pragma GCC unroll 4
     for (int t = 0; t < tokens; ++t) {
       const auto codes = load(right.row(t / shared) + k, t);
 #pragma GCC unroll 4
-      for (int r = 0; r < Rows; ++r) sum[r][t] = CodeStep::mul_add(query[r], codes, sum[r][t]);
+      for (int r = 0; r < Rows; ++r) sum[r][t] = Step::mul_add(query[r], codes, sum[r][t]);
     }
   };
   Index k = 0;
-  for (; k + CodeStep::depth <= right.cols; k += CodeStep::depth)
-    step(k, [](const Element* row, Index token) { return CodeStep::along(row, token); });
+  for (; k + Step::depth <= right.cols; k += Step::depth)
+    step(k, [](const Element* row, Index token) { return Step::along(row, token); });
   if (k < right.cols)
     step(k, [rest = right.cols - k](const Element* row, Index token) {
-      return CodeStep::along(row, token, rest);
+      return Step::along(row, token, rest);
     });
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r) {
     const CodeRow row = of.units[first_row + r];
-    const auto number = [](__m128i sums, std::int32_t sum_of_codes) {
-      const __m128i start = _mm_set1_epi32(CodeStep::start<Element>(sum_of_codes));
-      return _mm_cvtepi32_ps(_mm_add_epi32(sums, start));
-    };
-    const __m128 value = _mm_fmadd_ps(
-        number(sums_of_lanes(sum[r][0].upper, sum[r][1].upper, sum[r][2].upper, sum[r][3].upper),
-               row.upper),
-        _mm_set1_ps(256),
-        number(sums_of_lanes(sum[r][0].lower, sum[r][1].lower, sum[r][2].lower, sum[r][3].lower),
-               row.lower));
+    __m128 value = _mm_setzero_ps();
+#pragma GCC unroll 3
+    for (int i = Codes - 1; i >= 0; --i) {
+      const __m128i sums =
+          sums_of_lanes(sum[r][0].code[i], sum[r][1].code[i], sum[r][2].code[i], sum[r][3].code[i]);
+      const __m128i start = _mm_set1_epi32(Step::template start<Element>(row.sums[i]));
+      value = _mm_fmadd_ps(_mm_cvtepi32_ps(_mm_add_epi32(sums, start)),
+                           _mm_set1_ps(Step::place_value(i)), value);
+    }
     _mm_storeu_ps(of.out.row(first_row + r) + first_token,
                   _mm_mul_ps(value, _mm_set1_ps(row.unit)));
   }
@@ -125,20 +113,20 @@ template <int Rows, class Element>
 /// \param right  [depth, cols] of int8, or [half of it, cols] of int4; cols is a multiple of the
 ///               vector width
 /// \param ahead  as for product.hpp
-template <class Element>
-void product(RowsView<const SplitCode> left, const CodeRow* units, RowsView<const Element> right,
-             RowsView<float> out, const Element* ahead) {
-  detail::compute(detail::Product<float, Element, SplitCode, detail::CodedBlock<Element>>{
+template <class Element, int Codes>
+void product(RowsView<const SplitCode<Codes>> left, const CodeRow* units,
+             RowsView<const Element> right, RowsView<float> out, const Element* ahead) {
+  detail::compute(detail::Product<float, Element, SplitCode<Codes>, detail::CodedBlock<Element>>{
       left, right, 0, ahead, out, left.cols, {{units}}});
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
 /// \param first  rows of `right` before it are not there, or hold any code; left has a 0 for each
-template <class Element>
-void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
+template <class Element, int Codes>
+void product_carry(RowsView<const SplitCode<Codes>> left, const CodeRow* units,
                    StripsView<const Element> right, RowsView<float> out, const float* carry,
                    Index first, const Element* ahead) {
-  detail::compute(detail::Product<float, Element, SplitCode, detail::CodedCarry<Element>>{
+  detail::compute(detail::Product<float, Element, SplitCode<Codes>, detail::CodedCarry<Element>>{
       left, right, first, ahead, out, left.cols, {{units}, carry}});
 }
 
@@ -147,11 +135,11 @@ void product_carry(RowsView<const SplitCode> left, const CodeRow* units,
 /// \param right  [tokens, depth] of int8, or [half of them, depth] of int4; rows padded to
 ///               simd::row_padding; tokens in fours
 /// \param out    [rows, tokens], overwritten
-template <class Element>
-void dot_product(RowsView<const SplitCode> left, const CodeRow* units,
+template <class Element, int Codes>
+void dot_product(RowsView<const SplitCode<Codes>> left, const CodeRow* units,
                  RowsView<const Element> right, RowsView<float> out) {
-  const detail::CodeDotProduct<Element> of{left, units, right, out};
-  detail::for_dot_tiles<detail::code_dot_rows, detail::code_dot_tokens>(
+  const detail::CodeDotProduct<Element, Codes> of{left, units, right, out};
+  detail::for_dot_tiles<detail::code_dot_rows<Codes>, detail::code_dot_tokens>(
       left.rows, out.cols, [&](Index r, Index t, auto rows, auto) {
         detail::code_dot_tile<decltype(rows)::value>(of, r, t);
       });
