@@ -11,11 +11,19 @@
 
 namespace heed::bench {
 
+/// Whose symbols a library takes where it and the program have the same.
+enum class SymbolsOf {
+  program_first,  ///< as with any other library
+  itself_first,
+};
+
 /// Stays loaded until the program ends.
 class LoadedLibrary {
  public:
   /// \throws std::runtime_error with the loader's reason
-  explicit LoadedLibrary(const char* path) : handle_(dlopen(path, RTLD_NOW | RTLD_LOCAL)) {
+  explicit LoadedLibrary(const char* path, SymbolsOf symbols = SymbolsOf::program_first)
+      : handle_(dlopen(path, RTLD_NOW | RTLD_LOCAL |
+                                 (symbols == SymbolsOf::itself_first ? RTLD_DEEPBIND : 0))) {
     if (handle_ == nullptr) throw std::runtime_error(dlerror());
   }
 

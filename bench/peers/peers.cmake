@@ -20,6 +20,25 @@ if(ggml_FOUND)
   target_link_libraries(speed PRIVATE ggml::ggml)
 endif()
 
+set(HEED_IK_LLAMA_DIR "" CACHE PATH "The repository of ik_llama.cpp, built in its folder `build`")
+set(ik_llama_found FALSE)
+if(HEED_IK_LLAMA_DIR)
+  find_library(ik_llama_library ggml
+    PATHS ${HEED_IK_LLAMA_DIR}/build/ggml/src NO_DEFAULT_PATH NO_CACHE)
+  if(ik_llama_library)
+    set(ik_llama_found TRUE)
+    execute_process(COMMAND git -C ${HEED_IK_LLAMA_DIR} log -1 --format=%h
+      OUTPUT_VARIABLE ik_llama_version OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/ik_llama.cpp
+      APPEND PROPERTY COMPILE_DEFINITIONS
+        HEED_IK_LLAMA_LIBRARY="${ik_llama_library}" HEED_IK_LLAMA_VERSION="${ik_llama_version}")
+    set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/ik_llama.cpp
+      APPEND PROPERTY INCLUDE_DIRECTORIES ${HEED_IK_LLAMA_DIR}/ggml/include)
+    target_link_libraries(speed PRIVATE ${CMAKE_DL_LIBS})
+  endif()
+endif()
+heed_bench_peer(ik_llama ${ik_llama_found})
+
 find_library(HEED_OPENBLAS_LIBRARY openblas DOC "OpenBLAS, for bench/speed's limits")
 mark_as_advanced(HEED_OPENBLAS_LIBRARY)
 heed_bench_peer(openblas "${HEED_OPENBLAS_LIBRARY}")

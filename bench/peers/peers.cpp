@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "peers/peers.hpp"
 
+#include <utility>
+
 namespace heed::bench {
 
 std::vector<Peer> peers() {
   std::vector<Peer> found;
 #ifdef HEED_BENCH_GGML
   found.push_back(ggml_peer());
+#endif
+#ifdef HEED_BENCH_IK_LLAMA
+  if (auto peer = ik_llama_peer()) found.push_back(*std::move(peer));
 #endif
 #ifdef HEED_BENCH_ONNXRUNTIME
   found.push_back(onnxruntime_peer());

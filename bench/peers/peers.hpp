@@ -33,6 +33,7 @@ std::optional<BlasPeer> blas_peer();
 
 /// One each; defined where CMake found the library.
 Peer ggml_peer();
+std::optional<Peer> ik_llama_peer();  ///< if it is still there
 Peer onnxruntime_peer();
 Peer torch_peer();
 std::optional<BlasPeer> openblas_peer();
