@@ -73,7 +73,7 @@ void round_to_codes(RowsView<float> query) {
 template <class Cache>
 Heads<float> as_multiplied(Heads<float> query, Index width) {
   using Element = NativeElement<Cache>;
-  using Code = std::conditional_t<has_scales<Element>, simd::CodeFactor<simd::native_codes>, float>;
+  using Code = std::conditional_t<has_scales<Element>, simd::CodeFactor<simd::native_codes, int8>, float>;
   for (Index head = 0; head < query.heads; ++head) {
     const RowsView<float> rows = view(query).head(head);
     if constexpr (!std::is_same_v<Code, float> && !HasOpenPage<Cache>)
@@ -119,7 +119,7 @@ reference::Score<double> score_of(const Heads<float>& query, const Cache& cache,
   reference::Score<double> score{.scale = scale};
   if constexpr (has_scales<NativeElement<Cache>> && HasOpenPage<Cache> &&
                 has_native_products<int8>) {
-    score.bias = added_by_codes<Cache, simd::CodeFactor<simd::native_codes>>(query, cache);
+    score.bias = added_by_codes<Cache, simd::CodeFactor<simd::native_codes, int8>>(query, cache);
     for (double& bias : score.bias->data) bias *= scale;
   }
   return score;
@@ -129,7 +129,7 @@ reference::Score<double> score_of(const Heads<float>& query, const Cache& cache,
 template <class Cache>
 constexpr test::ProbError prob_error = {
     .of_itself = std::is_same_v<NativeElement<Cache>, bf16> ? 1.0 / (1 << 8) : 0,
-    .of_page = has_scales<NativeElement<Cache>> && has_native_products<int8> ? 0.5 / 32639 : 0};
+    .of_page = has_scales<NativeElement<Cache>> && has_native_products<int8> ? 0.5 / 65535 : 0};
 
 /// The same queries and tokens, as the kernel has them of a cache, in float.
 template <class Cache>

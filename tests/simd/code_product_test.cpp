@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <concepts>
+#include <cstdint>
 #include <cstdlib>
 #include <limits>
 #include <string>
@@ -27,16 +28,27 @@ using test::Random;
 constexpr Index n = simd::lanes<float>;
 template <class Factor>
 inline constexpr int num_codes = 0;
-template <int Codes>
-inline constexpr int num_codes<simd::SplitCode<Codes>> = Codes;
+template <int Codes, class Code>
+inline constexpr int num_codes<simd::SplitCode<Codes, Code>> = Codes;
 /// The largest whole number that a factor stands for, in units.
 template <class Factor>
-inline constexpr float most = num_codes<Factor> == 2 ? 32639.0F : 8355584.0F;
+inline constexpr float most =
+    num_codes<Factor> == 2 ? (Factor::has_sign ? 32639.0F : 65535.0F)
+                           : (Factor::has_sign ? 8355584.0F : 16776960.0F);
+
+/// What a factor may be off by, in units: half of one, and of 24 bits what three roundings of float
+/// do, of the inverse, the product and the unit, each of at most a unit, with a sign half of one (a
+/// quarter, of the product).
+template <class Factor>
+inline constexpr double units_off = num_codes<Factor> == 2 ? 0.51
+                                    : Factor::has_sign     ? 1.75
+                                                           : 3.5;
 
 template <class T>
 using Rows = test::PaddedRows<T>;
 
-/// Rows of factors whose places [begin, end) hold numbers, and zeros up to whole blocks.
+/// Rows of factors whose places [begin, end) hold numbers, or their magnitudes where factors have
+/// no sign, and zeros up to whole blocks.
 template <class Code>
 struct Factors {
   Index rows, stride;
@@ -48,14 +60,16 @@ struct Factors {
         codes(static_cast<std::size_t>(rows * stride)) {
     std::vector<float> row(static_cast<std::size_t>(stride));
     for (Index r = 0; r < rows; ++r) {
-      std::copy_n(numbers.view().row(r), numbers.cols, row.begin() + begin);
+      for (Index c = 0; c < numbers.cols; ++c)
+        row[static_cast<std::size_t>(begin + c)] = kept(numbers.view()(r, c));
       units.push_back(
           simd::encode(row.data(), 0, begin + numbers.cols, codes.data() + r * stride, stride));
     }
   }
+  static float kept(float number) { return Code::has_sign ? number : std::abs(number); }
   RowsView<const Code> view() const { return {codes.data(), rows, stride}; }
   std::int64_t code(Index r, Index k) const {
-    const int8* const upper = Code::upper(codes.data() + r * stride, k);
+    const auto* const upper = Code::upper(codes.data() + r * stride, k);
     std::int64_t number = 0;
     for (int i = 0; i < num_codes<Code>; ++i) number = 256 * number + upper[i * Code::block];
     return number;
@@ -78,13 +92,13 @@ struct ExactProduct {
 
 /// unit * sum is rounded when the sums of its codes are put together, when it is multiplied, and
 /// when it is added. Of three codes the lower two are put together first, to less than
-/// 2^15 * magnitude, which the third may cancel.
+/// 2^16 * magnitude, which the third may cancel.
 template <class Factor>
 void expect_near(test::WorstError& worst, float found, double unit, const ExactProduct& of,
                  double carried, const std::string& place) {
   const double product = unit * static_cast<double>(of.sum);
   const double lower =
-      num_codes<Factor> == 3 ? unit * 0x1.01p15 * static_cast<double>(of.magnitude) : 0;
+      num_codes<Factor> == 3 ? unit * 0x1p16 * static_cast<double>(of.magnitude) : 0;
   const double bound = 0x1p-24 * (3 * std::abs(product) + lower + 2 * std::abs(carried));
   worst.compare(found, static_cast<long double>(product) + carried, bound,
                 [&](auto& words) { words << place; });
@@ -94,13 +108,26 @@ template <class Factor>
 class CodeProduct : public testing::Test {
  protected:
   static constexpr bool is_there = !std::same_as<Factor, float>;
+  static constexpr bool is_query = num_codes<Factor> > 0 && requires { requires Factor::has_sign; };
   void SetUp() override {
     if (!is_there) GTEST_SKIP() << "the target has no products of codes";
   }
 };
-using CodeFactors =
-    testing::Types<simd::CodeFactor<simd::native_codes>, simd::CodeFactor<simd::exact_codes>>;
+using CodeFactors = testing::Types<simd::CodeFactor<simd::native_codes, int8>,
+                                   simd::CodeFactor<simd::exact_codes, int8>,
+                                   simd::CodeFactor<simd::native_codes, std::uint8_t>,
+                                   simd::CodeFactor<simd::exact_codes, std::uint8_t>>;
 TYPED_TEST_SUITE(CodeProduct, CodeFactors);
+
+/// out = left . right of queries, out = carry * out + left . right of probabilities.
+template <class Code, class Page, class Element>
+void multiply(RowsView<const Code> left, const simd::CodeRow* units, const Page& right,
+              RowsView<float> out, const float* carry, Index first, const Element* ahead) {
+  if constexpr (Code::has_sign)
+    simd::product(left, units, right, out, ahead);
+  else
+    simd::product_carry(left, units, StripsView(right), out, carry, first, ahead);
+}
 
 TYPED_TEST(CodeProduct, EveryShape) {
   if constexpr (TestFixture::is_there) {
@@ -111,38 +138,32 @@ TYPED_TEST(CodeProduct, EveryShape) {
       for (Index vectors = 1; vectors <= 10; ++vectors)
         for (const Index depth : {1, 2, 5, 64, 67, 130})
           for (const Index first : {0, 1, 4, 62}) {
-            if (first >= depth) continue;
+            if (first >= depth || (first > 0 && TypeParam::has_sign)) continue;
             const Factors<TypeParam> left(Rows<float>(rows, depth - first, random), first);
             const Rows<int8> right = Rows<int8>(depth, vectors * n, random);
             const auto carry = random.uniforms<float>(rows, 0, 1);
             const Rows<float> before = Rows<float>(rows, vectors * n, random);
-            Rows<float> product = before, sum = before;
-            const RowsView<const TypeParam> some =
-                left.view().middle_cols(0, round_up(depth, Step::rows));
-            if (first == 0)
-              simd::product(some, left.units.data(), right.view(), product.view(),
-                            right.data.data());
-            simd::product_carry(some, left.units.data(), StripsView(right.view()), sum.view(),
-                                carry.data(), first, right.data.data());
+            Rows<float> found = before;
+            multiply(left.view().middle_cols(0, round_up(depth, Step::rows)), left.units.data(),
+                     right.view(), found.view(), carry.data(), first, right.data.data());
             for (Index r = 0; r < rows; ++r)
               for (Index c = 0; c < before.stride; ++c) {
                 const auto at = static_cast<std::size_t>(r * before.stride + c);
                 if (c >= before.cols) {
-                  EXPECT_EQ(sum.data[at], before.data[at]) << "gap";
+                  EXPECT_EQ(found.data[at], before.data[at]) << "gap";
                   continue;
                 }
                 ExactProduct exact;
                 for (Index k = first; k < depth; ++k)
                   exact.add(left.code(r, k), right.view()(k, c));
-                const std::string place = std::to_string(rows) + " rows, depth " +
-                                          std::to_string(depth) + ", row " + std::to_string(r) +
-                                          ", column " + std::to_string(c);
-                if (first == 0)
-                  expect_near<TypeParam>(worst, product.data[at], left.unit(r), exact, 0, place);
-                expect_near<TypeParam>(worst, sum.data[at], left.unit(r), exact,
-                                       static_cast<double>(carry[static_cast<std::size_t>(r)]) *
-                                           static_cast<double>(before.data[at]),
-                                       place + " of the sum");
+                const double carried =
+                    TypeParam::has_sign ? 0
+                                        : static_cast<double>(carry[static_cast<std::size_t>(r)]) *
+                                              static_cast<double>(before.data[at]);
+                expect_near<TypeParam>(worst, found.data[at], left.unit(r), exact, carried,
+                                       std::to_string(rows) + " rows, depth " +
+                                           std::to_string(depth) + ", row " + std::to_string(r) +
+                                           ", column " + std::to_string(c));
               }
           }
     worst.expect_within_bounds();
@@ -150,7 +171,7 @@ TYPED_TEST(CodeProduct, EveryShape) {
 }
 
 TYPED_TEST(CodeProduct, OfDotProductsEveryShape) {
-  if constexpr (TestFixture::is_there) {
+  if constexpr (TestFixture::is_query) {
     Random random(2);
     test::WorstError worst;
     for (Index rows = 0; rows <= 7; ++rows)
@@ -187,7 +208,7 @@ TYPED_TEST(CodeProduct, OfNibblesIsThatOfTheirCodes) {
       for (const Index vectors : {1, 2, 3, 4, 8, 11})
         for (const Index depth : {1, 2, 5, 48, 64, 67})
           for (const Index first : {0, 1, 2, 7}) {
-            if (first >= depth) continue;
+            if (first >= depth || (first > 0 && TypeParam::has_sign)) continue;
             const Index cols = vectors * n, pairs = ceil_div(depth, 2);
             std::vector<int4> nibbles(static_cast<std::size_t>(pairs * cols));
             for (int4& element : nibbles)
@@ -204,25 +225,22 @@ TYPED_TEST(CodeProduct, OfNibblesIsThatOfTheirCodes) {
             const auto carry = random.uniforms<float>(rows, 0, 1);
             Rows<float> expected = Rows<float>(rows, cols, random), found = expected;
             const auto some = left.view().middle_cols(0, round_up(depth, Step::rows));
-            simd::product_carry(some, left.units.data(), StripsView(unpacked), expected.view(),
-                                carry.data(), first, unpacked.data);
-            simd::product_carry(some, left.units.data(), StripsView(packed), found.view(),
-                                carry.data(), first, packed.data);
-            EXPECT_EQ(found.data, expected.data) << place << ", carried";
-            if (first > 0) continue;
-            simd::product(some, left.units.data(), unpacked, expected.view(), unpacked.data);
-            simd::product(some, left.units.data(), packed, found.view(), packed.data);
+            multiply(some, left.units.data(), unpacked, expected.view(), carry.data(), first,
+                     unpacked.data);
+            multiply(some, left.units.data(), packed, found.view(), carry.data(), first,
+                     packed.data);
             EXPECT_EQ(found.data, expected.data) << place;
-
-            const Index tokens = 2 * pairs / 4 * 4;
-            const Factors<TypeParam> query(Rows<float>(rows, cols, random), 0);
-            Rows<float> scores = Rows<float>(rows, tokens, random), of_nibbles = scores;
-            simd::dot_product(query.view(), query.units.data(),
-                              RowsView<const int8>(codes.data(), tokens, cols), scores.view());
-            simd::dot_product(query.view(), query.units.data(),
-                              RowsView<const int4>(nibbles.data(), tokens / 2, cols),
-                              of_nibbles.view());
-            EXPECT_EQ(of_nibbles.data, scores.data) << place << ", dot products";
+            if constexpr (TestFixture::is_query) {
+              const Index tokens = 2 * pairs / 4 * 4;
+              const Factors<TypeParam> query(Rows<float>(rows, cols, random), 0);
+              Rows<float> scores = Rows<float>(rows, tokens, random), of_nibbles = scores;
+              simd::dot_product(query.view(), query.units.data(),
+                                RowsView<const int8>(codes.data(), tokens, cols), scores.view());
+              simd::dot_product(query.view(), query.units.data(),
+                                RowsView<const int4>(nibbles.data(), tokens / 2, cols),
+                                of_nibbles.view());
+              EXPECT_EQ(of_nibbles.data, scores.data) << place << ", dot products";
+            }
           }
   }
 }
@@ -240,12 +258,15 @@ TYPED_TEST(CodeProduct, OfTheLargestCodesIsExact) {
       std::fill(columns.data.begin(), columns.data.end(), static_cast<int8>(sign * 127));
       const Factors<TypeParam> left(numbers, 0);
       Rows<float> score(1, 4, random), product(1, n, random);
-      simd::dot_product(left.view(), left.units.data(), std::as_const(keys).view(), score.view());
-      simd::product(left.view(), left.units.data(), std::as_const(columns).view(), product.view(),
-                    std::as_const(columns).data.data());
+      const float carry = 0;
+      multiply(left.view(), left.units.data(), std::as_const(columns).view(), product.view(),
+               &carry, 0, std::as_const(columns).data.data());
       const auto exact =
           static_cast<float>(sign * 127.0 * static_cast<double>(most<TypeParam>) * depth);
-      for (Index t = 0; t < 4; ++t) EXPECT_EQ(score.view()(0, t), exact);
+      if constexpr (TestFixture::is_query) {
+        simd::dot_product(left.view(), left.units.data(), std::as_const(keys).view(), score.view());
+        for (Index t = 0; t < 4; ++t) EXPECT_EQ(score.view()(0, t), exact);
+      }
       for (Index c = 0; c < n; ++c) EXPECT_EQ(product.view()(0, c), exact);
     }
   }
@@ -260,17 +281,20 @@ TYPED_TEST(CodeProduct, BitsOfARowDoNotDependOnTheOthers) {
         const Rows<int8> right = Rows<int8>(48, vectors * n, random),
                          tokens = Rows<int8>(4 * vectors, 48, random);
         const Rows<float> before = Rows<float>(rows, vectors * n, random);
+        const auto carry = random.uniforms<float>(rows, 0, 1);
         Rows<float> together = before, alone = before;
         Rows<float> scores = Rows<float>(rows, 4 * vectors, random), one = scores;
-        simd::product(left.view(), left.units.data(), right.view(), together.view(),
-                      right.data.data());
-        simd::dot_product(left.view(), left.units.data(), tokens.view(), scores.view());
+        multiply(left.view(), left.units.data(), right.view(), together.view(), carry.data(), 0,
+                 right.data.data());
+        if constexpr (TestFixture::is_query)
+          simd::dot_product(left.view(), left.units.data(), tokens.view(), scores.view());
         for (Index r = 0; r < rows; ++r) {
           const RowsView<const TypeParam> row = left.view().middle_rows(r, 1);
-          simd::product(row, left.units.data() + r, right.view(), alone.view().middle_rows(r, 1),
-                        right.data.data());
-          simd::dot_product(row, left.units.data() + r, tokens.view(),
-                            one.view().middle_rows(r, 1));
+          multiply(row, left.units.data() + r, right.view(), alone.view().middle_rows(r, 1),
+                   carry.data() + r, 0, right.data.data());
+          if constexpr (TestFixture::is_query)
+            simd::dot_product(row, left.units.data() + r, tokens.view(),
+                              one.view().middle_rows(r, 1));
         }
         EXPECT_EQ(together.data, alone.data);
         EXPECT_EQ(scores.data, one.data);
@@ -282,9 +306,6 @@ TYPED_TEST(CodeProduct, FactorsAreWithinTheirUnits) {
   if constexpr (TestFixture::is_there) {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-    // Half a unit; of 24 bits as much again for each of three roundings of float, of which that of
-    // a product is of at most a quarter.
-    constexpr double units = num_codes<TypeParam> == 2 ? 0.51 : 1.75;
     Random random(5);
     for (const Index cols : {1, 15, 16, 33, 64, 100}) {
       Rows<float> numbers = Rows<float>(1, cols, random);
@@ -292,9 +313,10 @@ TYPED_TEST(CodeProduct, FactorsAreWithinTheirUnits) {
       const Factors<TypeParam> factors(numbers, 0);
       EXPECT_FLOAT_EQ(factors.units[0].unit, 40.0F / most<TypeParam>);
       for (Index k = 0; k < factors.stride; ++k) {
-        const double number = k < cols ? static_cast<double>(numbers.view()(0, k)) : 0;
+        const double number =
+            k < cols ? static_cast<double>(factors.kept(numbers.view()(0, k))) : 0;
         EXPECT_NEAR(factors.unit(0) * static_cast<double>(factors.code(0, k)), number,
-                    units * factors.unit(0));
+                    units_off<TypeParam> * factors.unit(0));
       }
       for (const float bad : {nan, infinity, -infinity}) {
         Rows<float> other = numbers;
@@ -320,7 +342,8 @@ TYPED_TEST(CodeProduct, TheLargestFactorIsWithinItsUnits) {
       Rows<float> number(1, 1, random);
       const Factors<TypeParam> factors(number, 0);
       EXPECT_NEAR(factors.unit(0) * static_cast<double>(factors.code(0, 0)),
-                  static_cast<double>(number.view()(0, 0)), 1.75 * factors.unit(0));
+                  static_cast<double>(factors.kept(number.view()(0, 0))),
+                  units_off<TypeParam> * factors.unit(0));
     }
   }
 }

@@ -85,10 +85,10 @@ template <class T, class Source, class Element>
 /// scores = query . keys, by the product that fits the layout of the keys and what factors are.
 template <class T, class Source, class Element>
 void multiply_keys(const TileScratch<T, Source>& scratch,
-                   RowsView<const FactorFor<T, Source, Element>> query,
+                   RowsView<const QueryFactorFor<T, Source, Element>> query,
                    [[maybe_unused]] Index first_row, RowsView<const Element> keys,
                    RowsView<T> scores, const Element* ahead) {
-  using Factor = FactorFor<T, Source, Element>;
+  using Factor = QueryFactorFor<T, Source, Element>;
   constexpr bool transposed = Source::key_layout == KeyLayout::transposed;
   if constexpr (simd::is_split_code<Factor>) {
     const simd::CodeRow* const units = scratch.query_units + first_row;
@@ -110,7 +110,7 @@ template <class Problem, class T, class Source, class Element>
                                                        VectorRange vectors,
                                                        const TileScratch<T, Source>& scratch,
                                                        RowsView<T> scores) {
-  using Factor = FactorFor<T, Source, Element>;
+  using Factor = QueryFactorFor<T, Source, Element>;
   const Index head_dim = problem.source->head_dim();
   const RowsView<const Factor> query = scratch.template query_rows<Element>(rows).middle_cols(
       0, round_up(head_dim, simd::DepthStep<T, Factor>::rows));

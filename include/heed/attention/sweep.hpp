@@ -97,7 +97,7 @@ ValuesAre inspect_values(const PageView<Element>& page, const PageVisibility& se
 template <class T, class Source, class Element>
 void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<Element>& page,
                         RowRange rows, Index width) {
-  using Step = simd::DepthStep<T, FactorFor<T, Source, Element>>;
+  using Step = simd::DepthStep<T, ProbFactorFor<T, Source, Element>>;
   static const Element zeros[simd::lanes<T>]{};
   const StripsView<const Element> values = page.value_rows(page_size, width);
   for (Index r = rows.begin; r < rows.end; ++r)
@@ -125,7 +125,7 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
 template <class T, class Source, class Element>
 void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& page, Index row,
                 VectorRange vectors) {
-  using Factor = FactorFor<T, Source, Element>;
+  using Factor = ProbFactorFor<T, Source, Element>;
   constexpr bool is_coded = simd::is_split_code<Factor>;
   T* const scores = scratch.scores + row * page_size;
   Factor* const probs = scratch.template probs_of<Element>(row);
@@ -149,7 +149,7 @@ template <class Problem, class T, class Source, class Element>
 void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
                 const CurrentPage<Element>& page, RowRange rows, const PageVisibility& seen) {
   constexpr Index n = simd::lanes<T>;
-  using Factor = FactorFor<T, Source, Element>;
+  using Factor = ProbFactorFor<T, Source, Element>;
   const Index head_dim_v = problem.source->head_dim_v();
   if constexpr (!has_scales<Element>)
     if (seen.edge() && page.values == ValuesAre::some_not_finite)
@@ -232,7 +232,7 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
   if constexpr (HasPackedPages<Source>) {
     if (next) page.after_keys = page.after_values = source.packed_page(tile.kv_head, *next);
   } else if (tile.count > Index{sizeof(Element)} ||
-             !simd::reads_in_order<T, FactorFor<T, Source, Element>>(tile.count)) {
+             !simd::reads_in_order<T, ProbFactorFor<T, Source, Element>>(tile.count)) {
     // With fewer rows the tile is done before a fetch arrives; the processor's own prefetching of
     // the stream does better alone, if it is one (docs/decisions.md).
     const bool lies_somewhere = source.page_scratch() == 0;

@@ -44,16 +44,21 @@ struct CurrentPage {
   ValuesAre values;             ///< a NaN or inf must not reach rows that do not see it
 };
 
-/// What queries and probabilities are kept as, which pages are multiplied by.
-template <class T, class Source>
-using Factor =
-    std::conditional_t<has_scales<typename Source::Element>,
-                       simd::CodeFactor<IsNative<Source> ? simd::native_codes : simd::exact_codes>,
-                       std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>>;
+/// What queries (of codes, Code is int8) and probabilities (std::uint8_t) are kept as, which pages
+/// are multiplied by.
+template <class T, class Source, class Code>
+using Factor = std::conditional_t<
+    has_scales<typename Source::Element>,
+    simd::CodeFactor<IsNative<Source> ? simd::native_codes : simd::exact_codes, Code>,
+    std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>>;
 /// Likewise for a page of `Element`: the one that is being filled is in T, whatever the others are.
+template <class T, class Factor, class Element>
+using FactorFor =
+    std::conditional_t<simd::is_split_code<Factor> && !has_scales<Element>, T, Factor>;
 template <class T, class Source, class Element>
-using FactorFor = std::conditional_t<simd::is_split_code<Factor<T, Source>> && !has_scales<Element>,
-                                     T, Factor<T, Source>>;
+using QueryFactorFor = FactorFor<T, Factor<T, Source, int8>, Element>;
+template <class T, class Source, class Element>
+using ProbFactorFor = FactorFor<T, Factor<T, Source, std::uint8_t>, Element>;
 /// Likewise for the rotated part of latents that have it apart.
 template <class T, class Source>
 using RopeFactor = std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>;
@@ -73,7 +78,8 @@ Index query_width(Index head_dim, Index head_dim_v) {
 template <class T, class Source>
 struct TileScratch {
   using Element = typename Source::Element;
-  using Factor = detail::Factor<T, Source>;
+  using Factor = detail::Factor<T, Source, int8>;
+  using ProbFactor = detail::Factor<T, Source, std::uint8_t>;
   using RopeFactor = detail::RopeFactor<T, Source>;
   static constexpr bool is_coded = simd::is_split_code<Factor>;
   /// Whether keys may come with scales that have to be worked into a copy of the queries.
@@ -91,7 +97,7 @@ struct TileScratch {
   T* scaled_query;         // [rows, query_stride], if scales_queries
   T* more_scores;          // [rows, page_size], if adds_scores: of rope, or what offsets add
   T* scores;               // [rows, page_size]
-  Factor* probs;           // [rows, page_size]: in place of the scores, unless they are of another
+  ProbFactor* probs;       // [rows, page_size]: in place of the scores, unless they are of another
                            // type
   T* carry;                // [rows]
   std::uint64_t* visible;  // [rows]
@@ -110,9 +116,9 @@ struct TileScratch {
 
   // Some rows of these, as views.
   template <class E>
-  RowsView<const FactorFor<T, Source, E>> query_rows(RowRange rows) const {
-    const FactorFor<T, Source, E>* first;
-    if constexpr (std::same_as<FactorFor<T, Source, E>, Factor>)
+  RowsView<const QueryFactorFor<T, Source, E>> query_rows(RowRange rows) const {
+    const QueryFactorFor<T, Source, E>* first;
+    if constexpr (std::same_as<QueryFactorFor<T, Source, E>, Factor>)
       first = query;
     else
       first = plain_query;
@@ -131,13 +137,13 @@ struct TileScratch {
     return {scores + rows.begin * page_size, rows.end - rows.begin, page_size};
   }
   template <class E>
-  RowsView<const FactorFor<T, Source, E>> prob_rows(RowRange rows) const {
+  RowsView<const ProbFactorFor<T, Source, E>> prob_rows(RowRange rows) const {
     return {probs_of<E>(rows.begin), rows.end - rows.begin, page_size};
   }
   /// Those of a row.
   template <class E>
-  FactorFor<T, Source, E>* probs_of(Index row) const {
-    if constexpr (std::same_as<FactorFor<T, Source, E>, Factor>)
+  ProbFactorFor<T, Source, E>* probs_of(Index row) const {
+    if constexpr (std::same_as<ProbFactorFor<T, Source, E>, ProbFactor>)
       return probs + row * page_size;
     else
       return scores + row * page_size;

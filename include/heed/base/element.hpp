@@ -32,10 +32,11 @@
 ///
 ///     Native<bf16>  `vdpbf16ps`: queries and probabilities are rounded to bf16, by at most a 256th
 ///                   each; sums stay float
-///     the others    `vpdpbusd` (VNNI): as above, but of 16 bits, each off by at most a 65278th of
-///                   the largest (all are 0 if that is below 1e-34). The rotated part of a latent
-///                   is multiplied as Native<bf16> is, and a page that is in float while it is
-///                   being filled, in float
+///     the others    `vpdpbusd` (VNNI): as above, but of 16 bits, each query off by at most a
+///                   65278th of the largest, each probability by half of that (all are 0 if the
+///                   largest is below 1e-34). The rotated part of a latent is multiplied as
+///                   Native<bf16> is, and a page that is in float while it is being filled, in
+///                   float
 ///
 /// Where the processor has no such products the kernel widens, and gains nothing. Queries and
 /// probabilities for bf16 are rounded all the same, so that results differ by roundings of float

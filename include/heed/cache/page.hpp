@@ -125,7 +125,7 @@ enum class KeyScales { per_token, per_channel };
 template <class E>
 inline constexpr bool has_native_products =
     has_scales<E>
-        ? !std::same_as<simd::CodeFactor<simd::native_codes>, float>
+        ? !std::same_as<simd::CodeFactor<simd::native_codes, int8>, float>
         : std::same_as<detail::Unwrapped<E>, bf16> && !std::same_as<simd::RoundedFactor, float>;
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from

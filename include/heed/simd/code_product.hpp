@@ -15,28 +15,25 @@ namespace detail {
 
 /// What sums of codes start from, and their units. \tparam Element  of the page
 template <class Element>
-struct CodedLeft {
+struct CodedBlock {
   const CodeRow* left;
   template <class Step>
   auto start(Index row) const {
     return Step::template start<Element>(left[row]);
   }
-};
-template <class Element>
-struct CodedBlock : CodedLeft<Element> {
   template <int Vectors>
   void finish(float* out, const Packet<float> (&value)[Vectors], Index row, Index) const {
-    const auto unit = broadcast(this->left[row].unit);
+    const auto unit = broadcast(left[row].unit);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) store(out + v * lanes<float>, mul(value[v], unit));
   }
 };
-template <class Element>
-struct CodedCarry : CodedLeft<Element> {
+struct CodedCarry : FromZero {
+  const CodeRow* left;
   const float* factor;
   template <int Vectors>
   void finish(float* out, const Packet<float> (&value)[Vectors], Index row, Index) const {
-    const auto unit = broadcast(this->left[row].unit), carry = broadcast(factor[row]);
+    const auto unit = broadcast(left[row].unit), carry = broadcast(factor[row]);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
       float* const to = out + v * lanes<float>;
@@ -48,7 +45,7 @@ struct CodedCarry : CodedLeft<Element> {
 /// Operands and result, passed by their address as in product.hpp.
 template <class Element, int Codes>
 struct CodeDotProduct {
-  RowsView<const SplitCode<Codes>> left;
+  RowsView<const QueryCode<Codes>> left;
   const CodeRow* units;
   RowsView<const Element> right;
   RowsView<float> out;
@@ -60,10 +57,10 @@ inline constexpr int code_dot_tokens = 4;
 template <int Rows, class Element, int Codes>
 [[gnu::noinline]] void code_dot_tile(const CodeDotProduct<Element, Codes>& of, Index first_row,
                                      Index first_token) {
-  using Step = DepthStep<float, SplitCode<Codes>>;
+  using Step = DepthStep<float, QueryCode<Codes>>;
   constexpr int tokens = code_dot_tokens;
   constexpr Index shared = rows_per_element<Element>;
-  const RowsView<const SplitCode<Codes>> left = of.left.middle_rows(first_row, Rows);
+  const RowsView<const QueryCode<Codes>> left = of.left.middle_rows(first_row, Rows);
   const RowsView<const Element> right = of.right.middle_rows(first_token / shared, tokens / shared);
   typename Step::Sum sum[Rows][tokens];
 #pragma GCC unroll 4
@@ -114,20 +111,20 @@ template <int Rows, class Element, int Codes>
 ///               vector width
 /// \param ahead  as for product.hpp
 template <class Element, int Codes>
-void product(RowsView<const SplitCode<Codes>> left, const CodeRow* units,
+void product(RowsView<const QueryCode<Codes>> left, const CodeRow* units,
              RowsView<const Element> right, RowsView<float> out, const Element* ahead) {
-  detail::compute(detail::Product<float, Element, SplitCode<Codes>, detail::CodedBlock<Element>>{
-      left, right, 0, ahead, out, left.cols, {{units}}});
+  detail::compute(detail::Product<float, Element, QueryCode<Codes>, detail::CodedBlock<Element>>{
+      left, right, 0, ahead, out, left.cols, {units}});
 }
 
 /// out = carry * out + left . right, otherwise as `product`.
 /// \param first  rows of `right` before it are not there, or hold any code; left has a 0 for each
 template <class Element, int Codes>
-void product_carry(RowsView<const SplitCode<Codes>> left, const CodeRow* units,
+void product_carry(RowsView<const ProbCode<Codes>> left, const CodeRow* units,
                    StripsView<const Element> right, RowsView<float> out, const float* carry,
                    Index first, const Element* ahead) {
-  detail::compute(detail::Product<float, Element, SplitCode<Codes>, detail::CodedCarry<Element>>{
-      left, right, first, ahead, out, left.cols, {{units}, carry}});
+  detail::compute(detail::Product<float, Element, ProbCode<Codes>, detail::CodedCarry>{
+      left, right, first, ahead, out, left.cols, {{}, units, carry}});
 }
 
 /// out = left . right^T.
@@ -136,7 +133,7 @@ void product_carry(RowsView<const SplitCode<Codes>> left, const CodeRow* units,
 ///               simd::row_padding; tokens in fours
 /// \param out    [rows, tokens], overwritten
 template <class Element, int Codes>
-void dot_product(RowsView<const SplitCode<Codes>> left, const CodeRow* units,
+void dot_product(RowsView<const QueryCode<Codes>> left, const CodeRow* units,
                  RowsView<const Element> right, RowsView<float> out) {
   const detail::CodeDotProduct<Element, Codes> of{left, units, right, out};
   detail::for_dot_tiles<detail::code_dot_rows<Codes>, detail::code_dot_tokens>(

@@ -14,10 +14,10 @@ namespace heed::simd {
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 
-template <int Codes>
-struct DepthStep<float, SplitCode<Codes>> {
+template <int Codes, class Code>
+struct DepthStep<float, SplitCode<Codes, Code>> {
   static constexpr Index rows = 4;
-  using Factor = SplitCode<Codes>;
+  using Factor = SplitCode<Codes, Code>;
   using Operand = __m512i;  // four codes of 8 bits in each lane, from the step's four rows
   using Each = EachCode<Codes>;
   using Sum = Each;
@@ -47,7 +47,11 @@ struct DepthStep<float, SplitCode<Codes>> {
   }
   static Sum mul_add(const Each& factor, const Operand& columns, Sum sum) {
 #pragma GCC unroll 3
-    for (int i = 0; i < Codes; ++i) add_products(columns, factor.code[i], sum.code[i]);
+    for (int i = 0; i < Codes; ++i)
+      if constexpr (Factor::has_sign)
+        add_products(columns, factor.code[i], sum.code[i]);
+      else
+        add_products(factor.code[i], columns, sum.code[i]);
     return sum;
   }
   /// The sums in units, in the order of the columns. Up to 1024 products are exact in float.
@@ -64,8 +68,8 @@ struct DepthStep<float, SplitCode<Codes>> {
   }
   /// What 1 in a factor's i-th code counts.
   static constexpr float place_value(int i) { return static_cast<float>(1 << 8 * (Codes - 1 - i)); }
-  /// What a sum starts from, since to the codes of a page something is added, so that none is
-  /// negative. \param sum_of_codes  of a row of factors
+  /// What a sum starts from where factors have a sign, since to the codes of a page something is
+  /// added then, so that none is negative. \param sum_of_codes  of a row of factors
   template <class Element>
   static constexpr std::int32_t start(std::int32_t sum_of_codes) {
     return -(std::same_as<Element, int4> ? 15 : 128) * sum_of_codes;
@@ -79,11 +83,11 @@ struct DepthStep<float, SplitCode<Codes>> {
   /// The codes of a token that a dot product takes in a step, or the `rest` that is left of them.
   template <class Element>
   static Operand along(const Element* row, Index token) {
-    return unsigned_codes<Element>(_mm512_loadu_si512(row), token);
+    return page_codes<Element>(_mm512_loadu_si512(row), token);
   }
   template <class Element>
   static Operand along(const Element* row, Index token, Index rest) {
-    return unsigned_codes<Element>(_mm512_maskz_loadu_epi8((__mmask64{1} << rest) - 1, row), token);
+    return page_codes<Element>(_mm512_maskz_loadu_epi8((__mmask64{1} << rest) - 1, row), token);
   }
   static Each factors_along(const Factor* row, Index k) {
     return each([upper = Factor::upper(row, k)](int i) {
@@ -98,16 +102,18 @@ struct DepthStep<float, SplitCode<Codes>> {
     for (int i = 0; i < Codes; ++i) all.code[i] = code(i);
     return all;
   }
-  /// The instruction multiplies codes without a sign by codes with one. \param row  of a page,
-  /// which says which half of int4 it is
+  /// The instruction multiplies codes with a sign by codes without one, so a page's get it or lose
+  /// it. \param row  of a page, which says which half of int4 it is
   template <class Element>
-  static __m512i unsigned_codes(__m512i elements, Index row) {
-    if constexpr (std::same_as<Element, int8>)
-      return _mm512_xor_si512(elements, _mm512_set1_epi8(-128));
-    else  // a nibble, doubled on its way
-      return _mm512_and_si512(
+  static __m512i page_codes(__m512i elements, Index row) {
+    if constexpr (std::same_as<Element, int8>) {
+      return Factor::has_sign ? _mm512_xor_si512(elements, _mm512_set1_epi8(-128)) : elements;
+    } else {
+      const __m512i doubled = _mm512_and_si512(
           row % 2 == 0 ? _mm512_add_epi8(elements, elements) : _mm512_srli_epi16(elements, 3),
           _mm512_set1_epi8(30));
+      return Factor::has_sign ? doubled : _mm512_sub_epi8(doubled, _mm512_set1_epi8(15));
+    }
   }
   /// A page's elements that hold rows r and r + 1 of a step are the same where they are int4.
   template <class Element>
@@ -124,18 +130,16 @@ struct DepthStep<float, SplitCode<Codes>> {
     codes = _mm512_inserti32x4(codes, sixteen(2), 2);
     codes = _mm512_inserti32x4(codes, sixteen(3), 3);
     if constexpr (std::same_as<Element, int4>)
-      codes = _mm512_mask_blend_epi64(0b11001100, unsigned_codes<Element>(codes, 0),
-                                      unsigned_codes<Element>(codes, 1));
+      codes = _mm512_mask_blend_epi64(0b11001100, page_codes<Element>(codes, 0),
+                                      page_codes<Element>(codes, 1));
     else
-      codes = unsigned_codes<Element>(codes, 0);
+      codes = page_codes<Element>(codes, 0);
     return _mm512_permutexvar_epi8(_mm512_load_si512(in_turns), codes);
   }
   /// Cache lines of four rows, in turns within each 16 columns: a fourth of these to each operand.
   template <class Element>
   static void line(const Element* const (&row)[rows], Operand (&to)[4]) {
-    const auto codes = [&](Index i) {
-      return unsigned_codes<Element>(_mm512_loadu_si512(row[i]), i);
-    };
+    const auto codes = [&](Index i) { return page_codes<Element>(_mm512_loadu_si512(row[i]), i); };
     const __m512i low01 = _mm512_unpacklo_epi8(codes(0), codes(1)),
                   high01 = _mm512_unpackhi_epi8(codes(0), codes(1)),
                   low23 = _mm512_unpacklo_epi8(codes(2), codes(3)),

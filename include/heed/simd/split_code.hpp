@@ -10,6 +10,7 @@
 
 #include <array>
 #include <bit>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -20,24 +21,31 @@
 namespace heed::simd {
 
 /// Storage of one factor. Factors lie in blocks: the upper codes of `block`, then the lower ones.
-template <int Codes>
+/// \tparam Code  int8 for queries; std::uint8_t for probabilities, which have no sign
+template <int Codes, class Code>
 struct SplitCode {
   static constexpr Index block = 64;
-  int8 bytes[Codes];
+  static constexpr bool has_sign = std::same_as<Code, int8>;
+  Code codes[Codes];
 
   /// Where the uppermost code of factor k of a row is; the next ones are `block` behind it each.
-  static int8* upper(SplitCode* row, Index k) {
-    return reinterpret_cast<int8*>(row) + k + (Codes - 1) * (k & ~(block - 1));
+  static Code* upper(SplitCode* row, Index k) {
+    return reinterpret_cast<Code*>(row) + k + (Codes - 1) * (k & ~(block - 1));
   }
-  static const int8* upper(const SplitCode* row, Index k) {
+  static const Code* upper(const SplitCode* row, Index k) {
     return upper(const_cast<SplitCode*>(row), k);
   }
 };
 
+template <int Codes>
+using QueryCode = SplitCode<Codes, int8>;
+template <int Codes>
+using ProbCode = SplitCode<Codes, std::uint8_t>;
+
 template <class Factor>
 inline constexpr bool is_split_code = false;
-template <int Codes>
-inline constexpr bool is_split_code<SplitCode<Codes>> = true;
+template <int Codes, class Code>
+inline constexpr bool is_split_code<SplitCode<Codes, Code>> = true;
 
 /// Codes of a factor that is as exact as float, beside the largest of its row, and of one for
 /// products that are asked to be the processor's own.
@@ -46,21 +54,23 @@ inline constexpr int exact_codes = 3, native_codes = 2;
 /// What a row of factors needs beside.
 struct CodeRow {
   float unit;            ///< what 1 stands for; NaN if one of the row's numbers is not finite
-  std::int32_t sums[4];  ///< of its uppermost codes, of the next ones, ...
+  std::int32_t sums[4];  ///< of its uppermost codes, of the next ones, ... if they have a sign
 };
 
 /// Keeps the numbers [begin, end) as factors in their places of a row, and zeros in all others up
 /// to `width`, a multiple of `block`; begin is one of the vector width. With two codes none
-/// differs from its factor by more than half a unit, a 65278th of the largest, with three by a
-/// 4-millionth. If the largest is below 1e-34, with three 3e-32, all are 0.
-template <int Codes>
-CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes>* row, Index width);
+/// differs from its factor by more than half a unit, a 65278th of the largest (of numbers without
+/// a sign a 131070th), with three by a 4-millionth. If the largest is below 1e-34, with three
+/// 3e-32, all are 0.
+template <int Codes, class Code>
+CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes, Code>* row,
+               Index width);
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 
 /// What factors for pages of codes are kept as.
-template <int Codes>
-using CodeFactor = SplitCode<Codes>;
+template <int Codes, class Code>
+using CodeFactor = SplitCode<Codes, Code>;
 /// Whether these take pages of int4 as they lie.
 inline constexpr bool takes_nibbles = true;
 
@@ -82,16 +92,19 @@ struct EachCode {
 };
 
 /// By hand: with the intrinsic, g++ keeps the sums of a large tile in memory.
-inline void add_products(const __m512i& codes, const __m512i& factor, __m512i& sum) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(factor));
+/// \param unsigned_codes, signed_codes  of which products are taken
+inline void add_products(const __m512i& unsigned_codes, const __m512i& signed_codes, __m512i& sum) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_codes), "v"(signed_codes));
 }
 
 /// The codes of 64 whole numbers.
-template <int Codes>
+template <int Codes, class Code>
 EachCode<Codes> taken_apart(const __m512i (&numbers)[4]) {
-  // With 128 added to each code, none borrows from the one above it: a code is a byte.
-  const __m512i ahead = _mm512_set1_epi32(Codes == 2 ? 0x8080 : 0x808080);
-  const __m512i flip = _mm512_set1_epi8(-128);
+  // A code is a byte. Of one with a sign it is if 128 is added to each: then none borrows from the
+  // one above it.
+  constexpr bool has_sign = SplitCode<Codes, Code>::has_sign;
+  const __m512i ahead = _mm512_set1_epi32(!has_sign ? 0 : Codes == 2 ? 0x8080 : 0x808080);
+  const __m512i flip = _mm512_set1_epi8(has_sign ? -128 : 0);
   // Of 32 numbers: bytes 1, then bytes 0; or bytes 2.
   alignas(64) static constexpr auto places = [] {
     std::array<std::array<std::uint8_t, 64>, 2> of{};
@@ -117,12 +130,14 @@ EachCode<Codes> taken_apart(const __m512i (&numbers)[4]) {
   return codes;
 }
 
-template <int Codes>
-CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes>* row, Index width) {
-  using Factor = SplitCode<Codes>;
+template <int Codes, class Code>
+CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes, Code>* row,
+               Index width) {
+  using Factor = SplitCode<Codes, Code>;
   constexpr Index n = lanes<float>;
-  // Of codes of 127; of 24 bits a little less, as the largest may be rounded up.
-  constexpr float most = Codes == 2 ? 0x7F7F : 0x7F7F00;
+  // The largest codes there are; of 24 bits a little less, as the largest may be rounded up.
+  constexpr float most_of[] = {0x7F7F, 0x7F7F00, 0xFFFF, 0xFFFF00};
+  constexpr float most = most_of[(Factor::has_sign ? 0 : 2) + Codes - 2];
   const auto some = [&](Index i) {
     if (i < begin || i >= end) return _mm512_setzero_ps();
     const Index rest = end - i;
@@ -146,22 +161,23 @@ CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes>* r
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v)
       whole[v] = _mm512_cvtps_epi32(mul(some(block + v * n), broadcast(inverse)));
-    const EachCode<Codes> codes = taken_apart<Codes>(whole);
+    const EachCode<Codes> codes = taken_apart<Codes, Code>(whole);
 #pragma GCC unroll 3
     for (int i = 0; i < Codes; ++i) {
       _mm512_storeu_si512(Factor::upper(row, block) + i * Factor::block, codes.code[i]);
-      add_products(_mm512_set1_epi8(1), codes.code[i], sums[i]);
+      if constexpr (Factor::has_sign) add_products(_mm512_set1_epi8(1), codes.code[i], sums[i]);
     }
   }
   CodeRow result{largest / most, {}};
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(result.sums),
-                   sums_of_lanes(sums[0], sums[1], sums[2], sums[3]));
+  if constexpr (Factor::has_sign)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(result.sums),
+                     sums_of_lanes(sums[0], sums[1], sums[2], sums[3]));
   return result;
 }
 
 #else
 
-template <int>
+template <int, class>
 using CodeFactor = float;
 inline constexpr bool takes_nibbles = false;
 
