@@ -73,7 +73,8 @@ void round_to_codes(RowsView<float> query) {
 template <class Cache>
 Heads<float> as_multiplied(Heads<float> query, Index width) {
   using Element = NativeElement<Cache>;
-  using Code = std::conditional_t<has_scales<Element>, simd::CodeFactor<simd::native_codes, int8>, float>;
+  using Code =
+      std::conditional_t<has_scales<Element>, simd::CodeFactor<simd::native_codes, int8>, float>;
   for (Index head = 0; head < query.heads; ++head) {
     const RowsView<float> rows = view(query).head(head);
     if constexpr (!std::is_same_v<Code, float> && !HasOpenPage<Cache>)
