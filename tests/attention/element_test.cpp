@@ -240,7 +240,7 @@ TYPED_TEST(AttendElement, OfLatentsAgreesWithTheFormula) {
 // Codes hold no such number, so what multiplies them says it for the row, and for no other.
 template <class Element>
 class AttendCodes : public testing::Test {};
-using CodeElements = testing::Types<Native<int8>, Native<int4>>;
+using CodeElements = testing::Types<int8, int4, Native<int8>, Native<int4>>;
 TYPED_TEST_SUITE(AttendCodes, CodeElements);
 
 TYPED_TEST(AttendCodes, NumbersThatAreNotFiniteAreNan) {
@@ -272,6 +272,63 @@ TYPED_TEST(AttendCodes, NumbersThatAreNotFiniteAreNan) {
         else
           EXPECT_EQ(found.out(head, q_row, c), expected.out(head, q_row, c));
     }
+}
+
+/// Whole pages of int8 with a scale per token, and the rest of the sequence in float.
+class OpenAtTheEnd {
+ public:
+  using Element = int8;
+  using Whole = KvCache<FullKv<2, 20>, int8>;
+  using Open = KvCache<FullKv<2, 20>, float>;
+  static constexpr KeyLayout key_layout = KeyLayout::transposed;
+  static constexpr KeyScales key_scales = KeyScales::per_token;
+
+  OpenAtTheEnd(const Whole& whole, const Open& open) : whole_(&whole), open_(&open) {}
+  Index num_kv_heads() const { return 2; }
+  Index head_dim() const { return 20; }
+  Index head_dim_v() const { return 20; }
+  Index seqlen() const { return open_->seqlen(); }
+  Index page_scratch() const { return whole_->page_scratch(); }
+  PageView<int8> page(Index kv_head, Index page, int8* scratch) const {
+    return whole_->page(kv_head, page, scratch);
+  }
+  Index open_page_index() const noexcept { return seqlen() / page_size; }
+  PageView<float> open_page(Index kv_head) const noexcept {
+    return open_->page(kv_head, open_page_index(), nullptr);
+  }
+
+ private:
+  const Whole* whole_;
+  const Open* open_;
+};
+
+// Queries for codes and for floats come from the same numbers.
+TEST(AttendOpenPage, ASourceOfScalesPerTokenMayHaveAnOpenPage) {
+  Random random(9);
+  const AttentionShape shape{.num_heads = 6,
+                             .num_kv_heads = 2,
+                             .seqlen_q = 5,
+                             .seqlen_kv = 100,
+                             .head_dim = 20,
+                             .head_dim_v = 20};
+  const auto inputs = test::normal_inputs<float>(shape, random);
+  OpenAtTheEnd::Whole whole(shape.seqlen_kv);
+  OpenAtTheEnd::Open open(shape.seqlen_kv);
+  whole.append(view(inputs.key), view(inputs.value));
+  open.append(view(inputs.key), view(inputs.value));
+  AttentionInputs<float> held = inputs;
+  for (Index head = 0; head < 2; ++head) {
+    Heads<float> key(1, shape.seqlen_kv, 20), value = key;
+    whole.read_key(head, view(key).head(0));
+    whole.read_value(head, view(value).head(0));
+    for (Index row = 0; row < page_size; ++row) {
+      std::copy_n(view(key).row(0, row), 20, view(held.key).row(head, row));
+      std::copy_n(view(value).row(0, row), 20, view(held.value).row(head, row));
+    }
+  }
+  test::expect_attention(test::attend_source(view(inputs.query), OpenAtTheEnd(whole, open),
+                                             CausalMask{}, shape.softmax_scale()),
+                         held, {.scale = shape.softmax_scale()}, test::causal_on(shape));
 }
 
 // Keys come in pairs there, and a window may begin or end between the two: the other one, which no

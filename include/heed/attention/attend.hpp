@@ -60,8 +60,7 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
                    const Score& score) {
   static_assert(
       std::floating_point<T>,
-      "heed: attention computes in float or double. Narrower elements belong in the cache, "
-      "which widens them page by page.");
+      "heed: attention computes in float or double. Narrower elements belong in a cache.");
   static_assert(
       MaskPolicy<Mask>,
       "heed: mask needs `KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept`, "

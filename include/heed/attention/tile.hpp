@@ -92,8 +92,8 @@ struct TileScratch {
   RopeFactor* rope_query;      // [rows, rope_stride]
   simd::CodeRow* query_units;  // [rows], if is_coded
   simd::CodeRow* prob_units;   // likewise
-  T* plain_query;          // [rows, query_stride], if scales_queries: what query has codes of, or
-                           // query itself
+  T* plain_query;          // [rows, query_stride], if is_coded: what query has codes of; else query
+                           // itself
   T* scaled_query;         // [rows, query_stride], if scales_queries
   T* more_scores;          // [rows, page_size], if adds_scores: of rope, or what offsets add
   T* scores;               // [rows, page_size]
@@ -185,7 +185,6 @@ struct TileScratch {
       used += aligned_bytes(static_cast<std::size_t>(count) * sizeof(X));
     };
     const Index coded_rows = is_coded ? rows : 0, scaled_rows = scales_queries ? rows : 0;
-    const Index plain_rows = is_coded && (scales_queries || IsRotated<Source>) ? rows : 0;
     query_stride = query_width<Source, Factor>(head_dim, head_dim_v);
     rope_stride = has_rope_apart<Source> ? simd::padded(head_dim - head_dim_v) : 0;
     part(query, rows * query_stride);
@@ -195,7 +194,7 @@ struct TileScratch {
     if constexpr (std::same_as<Factor, T>)
       plain_query = query;
     else
-      part(plain_query, plain_rows * query_stride);
+      part(plain_query, coded_rows * query_stride);
     part(scaled_query, scaled_rows * query_stride);
     part(more_scores, adds_scores ? rows * page_size : 0);
     part(scores, rows * page_size);
@@ -228,15 +227,11 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
     const T* const from = problem.query.row(problem.head(tile.kv_head, row), problem.position(row));
     auto* const to = scratch.query + r * scratch.query_stride;
     if constexpr (Scratch::is_coded) {
-      if constexpr (Scratch::scales_queries || IsRotated<Source>) {
-        T* const plain = scratch.plain_query + r * scratch.query_stride;
-        simd::copy_scaled(from, first, problem.query_scale, plain);
-        if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
-        scratch.encode_query(plain, r, first);  // pages with scales per channel do so anew
-      } else {
-        scratch.encode_query(from, r, first);
-        scratch.query_units[r].unit *= problem.query_scale;
-      }
+      T* const plain = scratch.plain_query + r * scratch.query_stride;
+      simd::copy_scaled(from, first, problem.query_scale, plain);
+      if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
+      // Pages with scales per channel do so anew, each for itself.
+      if constexpr (!HasChannelScales<Source>) scratch.encode_query(plain, r, first);
     } else {
       if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
         simd::round_factors(from, first, to);

@@ -26,7 +26,9 @@
 /// become whole numbers of 24 bits, at 4/3 of the rate of float, and their sums are exact. Each is
 /// off by less than a 4-millionth of the largest: of the row of a query (times its page's scales,
 /// where these are per channel), of a row's probabilities in a page, times the scales of their
-/// values (all are 0 if that is below 3e-32). A result errs as much as one of float does.
+/// values (all are 0 if that is below 5e-32). So a result errs as much as one of float does, unless
+/// the numbers of a query, or the largest values of a page's tokens, differ by far: a factor of 100
+/// costs a digit.
 ///
 /// `Native` asks for faster products that round more, at up to twice the rate of float.
 ///
@@ -34,7 +36,7 @@
 ///                   each; sums stay float
 ///     the others    `vpdpbusd` (VNNI): as above, but of 16 bits, each query off by at most a
 ///                   65278th of the largest, each probability by half of that (all are 0 if the
-///                   largest is below 1e-34). The rotated part of a latent is multiplied as
+///                   largest is below 2e-34). The rotated part of a latent is multiplied as
 ///                   Native<bf16> is, and a page that is in float while it is being filled, in
 ///                   float
 ///

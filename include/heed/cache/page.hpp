@@ -26,10 +26,12 @@ enum class KeyLayout {
 ///
 /// Every row of values, and of row-major keys, may be read up to the next multiple of
 /// simd::row_padding; what row-major keys hold there is 0, of int4 any code. Tokens beyond the
-/// sequence's end may hold any value, but scales of all 64 tokens are finite.
+/// sequence's end may hold any value, but scales of all 64 tokens are finite, and those of values
+/// not negative.
 ///
-/// Elements that are int8 or int4 are codes. What they stand for is told by scales, of which keys
-/// have either those of tokens or those of channels, in all pages of a source the same:
+/// Elements that are int8 or int4 are codes, of which a key has at most 2^17. What they stand for
+/// is told by scales, of which keys have either those of tokens or those of channels, in all pages
+/// of a source the same:
 ///
 ///     key [token, c]    = code * key_scales[token], or
 ///                         code * channel_scales[c] + channel_offsets[c]
@@ -154,6 +156,8 @@ concept IsNative = requires { requires S::products == Products::native; };
 
 template <class S>
 concept HasTokenScales = requires { requires S::key_scales == KeyScales::per_token; };
+template <class S>
+concept HasChannelScales = requires { requires S::key_scales == KeyScales::per_channel; };
 
 /// Refuses a source with a member that is named like one of the above and is none, as a `dropped`
 /// that may throw: it would be taken for one that has no such member.

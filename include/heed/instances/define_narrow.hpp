@@ -18,9 +18,26 @@ template void product_carry(RowsView<const float>, StripsView<const bf16>, RowsV
                             const float*, Index, const bf16*);
 template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
 
+#if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*, RowsView<const int8>,
+                      RowsView<float>, const int8*);
+template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                            StripsView<const int8>, RowsView<float>, const float*, Index,
+                            const int8*);
+template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
+                          RowsView<const int8>, RowsView<float>);
+template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*, RowsView<const int4>,
+                      RowsView<float>, const int4*);
+template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                            StripsView<const int4>, RowsView<float>, const float*, Index,
+                            const int4*);
+template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
+                          RowsView<const int4>, RowsView<float>);
+#else
 template void product(RowsView<const float>, RowsView<const int8>, RowsView<float>, const int8*);
 template void product_carry(RowsView<const float>, StripsView<const int8>, RowsView<float>,
                             const float*, Index, const int8*);
 template void dot_product(RowsView<const float>, RowsView<const int8>, RowsView<float>);
+#endif
 
 }  // namespace heed::simd

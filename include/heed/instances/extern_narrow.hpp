@@ -7,6 +7,7 @@
 #pragma once
 
 #include "heed/base/element.hpp"
+#include "heed/simd/code_product.hpp"
 #include "heed/simd/dot_product.hpp"
 #include "heed/simd/product.hpp"
 
@@ -24,10 +25,27 @@ extern template void product_carry(RowsView<const float>, StripsView<const bf16>
                                    const float*, Index, const bf16*);
 extern template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
 
+#if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+extern template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
+                             RowsView<const int8>, RowsView<float>, const int8*);
+extern template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                                   StripsView<const int8>, RowsView<float>, const float*, Index,
+                                   const int8*);
+extern template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
+                                 RowsView<const int8>, RowsView<float>);
+extern template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
+                             RowsView<const int4>, RowsView<float>, const int4*);
+extern template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                                   StripsView<const int4>, RowsView<float>, const float*, Index,
+                                   const int4*);
+extern template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
+                                 RowsView<const int4>, RowsView<float>);
+#else
 extern template void product(RowsView<const float>, RowsView<const int8>, RowsView<float>,
                              const int8*);
 extern template void product_carry(RowsView<const float>, StripsView<const int8>, RowsView<float>,
                                    const float*, Index, const int8*);
 extern template void dot_product(RowsView<const float>, RowsView<const int8>, RowsView<float>);
+#endif
 
 }  // namespace heed::simd

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
 /// What a page is multiplied by: queries and probabilities, in the type of the sums or in bf16.
-/// (In fixed point: codes.hpp.) Layer 1, detail.
+/// (In fixed point: split_code.hpp.) Layer 1, detail.
 ///
 /// A product goes along its depth in steps. With factors of T a step is one row of the page,
 /// widened. With factors of bf16 it is two, whose columns are put side by side, and the processor

@@ -58,10 +58,8 @@ struct CodeRow {
 };
 
 /// Keeps the numbers [begin, end) as factors in their places of a row, and zeros in all others up
-/// to `width`, a multiple of `block`; begin is one of the vector width. With two codes none
-/// differs from its factor by more than half a unit, a 65278th of the largest (of numbers without
-/// a sign a 131070th), with three by a 4-millionth. If the largest is below 1e-34, with three
-/// 3e-32, all are 0.
+/// to `width`, a multiple of `block`; begin is one of the vector width. None differs from its
+/// factor by more than element.hpp says.
 template <int Codes, class Code>
 CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes, Code>* row,
                Index width);
@@ -94,7 +92,7 @@ struct EachCode {
 /// By hand: with the intrinsic, g++ keeps the sums of a large tile in memory.
 /// \param unsigned_codes, signed_codes  of which products are taken
 inline void add_products(const __m512i& unsigned_codes, const __m512i& signed_codes, __m512i& sum) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_codes), "v"(signed_codes));
+  asm("vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+v"(sum) : "v"(unsigned_codes), "v"(signed_codes));
 }
 
 /// The codes of 64 whole numbers.
