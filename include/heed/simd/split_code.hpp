@@ -47,8 +47,8 @@ inline constexpr bool is_split_code = false;
 template <int Codes, class Code>
 inline constexpr bool is_split_code<SplitCode<Codes, Code>> = true;
 
-/// Codes of a factor that is as exact as float, beside the largest of its row, and of one for
-/// products that are asked to be the processor's own.
+/// Codes of a factor that is as exact as float, beside the largest of its row; and of one of Native
+/// elements.
 inline constexpr int exact_codes = 3, native_codes = 2;
 
 /// What a row of factors needs beside.
