@@ -15,6 +15,7 @@ constexpr Index kv_width = shape.num_kv_heads * shape.head_dim;
 constexpr double theta = 500'000;
 constexpr RopePairing pairing = RopePairing::half_split;
 
+template <class W>
 class Llama final : public LayerCase {
  public:
   Llama(const PassSize& size, Index num_threads)
@@ -71,17 +72,17 @@ class Llama final : public LayerCase {
             query.middleCols(head * d, d), key.block(0, kv_head * d, position + 1, d),
             value.block(0, kv_head * d, position + 1, d), layer_.softmax_scale());
       }
-      return heads * out_weight_.cast<double>().transpose();
+      return heads * out_weight_.template cast<double>().transpose();
     });
   }
 
  private:
   PassSize size_;
   AnyExecutor executor_;
-  const Matrix query_weight_ = random_weight(query_width, shape.model_dim, 1);
-  const Matrix key_weight_ = random_weight(kv_width, shape.model_dim, 2);
-  const Matrix value_weight_ = random_weight(kv_width, shape.model_dim, 3);
-  const Matrix out_weight_ = random_weight(shape.model_dim, query_width, 4);
+  const MatrixOf<W> query_weight_ = random_weight(query_width, shape.model_dim, 1).cast<W>();
+  const MatrixOf<W> key_weight_ = random_weight(kv_width, shape.model_dim, 2).cast<W>();
+  const MatrixOf<W> value_weight_ = random_weight(kv_width, shape.model_dim, 3).cast<W>();
+  const MatrixOf<W> out_weight_ = random_weight(shape.model_dim, query_width, 4).cast<W>();
   const Rope rope_ =
       Rope{{.rope_dim = shape.head_dim, .theta = theta, .pairing = pairing}}.tabulate(
           size_.seqlen_kv());
@@ -94,8 +95,11 @@ class Llama final : public LayerCase {
 
 }  // namespace
 
+template <class W>
 std::unique_ptr<LayerCase> make_llama_3_8b(const PassSize& size, Index num_threads) {
-  return std::make_unique<Llama>(size, num_threads);
+  return std::make_unique<Llama<W>>(size, num_threads);
 }
+template std::unique_ptr<LayerCase> make_llama_3_8b<float>(const PassSize&, Index);
+template std::unique_ptr<LayerCase> make_llama_3_8b<bf16>(const PassSize&, Index);
 
 }  // namespace heed::bench

@@ -21,6 +21,7 @@ constexpr double theta = 10'000;
 constexpr RopePairing pairing = RopePairing::interleaved;
 constexpr float epsilon = 1e-6F;
 
+template <class W>
 class DeepSeek final : public LayerCase {
  public:
   DeepSeek(const PassSize& size, Index num_threads, MlaPath path)
@@ -64,7 +65,7 @@ class DeepSeek final : public LayerCase {
       c_kv /= std::sqrt(c_kv.squaredNorm() / shape.latent_dim + double{epsilon});
       rotate_exactly(latent, token, shape.latent_dim, shape.rope_dim, theta, pairing, token);
     }
-    const DoubleMatrix up = up_weight_.cast<double>();
+    const DoubleMatrix up = up_weight_.template cast<double>();
     return largest_row_error(out_, [&](Index row) -> DoubleMatrix {
       const Index position = size_.cached + row;
       const auto seen = latent.topRows(position + 1);
@@ -81,7 +82,7 @@ class DeepSeek final : public LayerCase {
             attend_exactly(folded, seen, seen.leftCols(shape.latent_dim), layer_.softmax_scale()) *
             up.middleRows(head * up_width + shape.nope_dim, shape.head_dim_v).transpose();
       }
-      return heads * out_weight_.cast<double>().transpose();
+      return heads * out_weight_.template cast<double>().transpose();
     });
   }
 
@@ -96,10 +97,11 @@ class DeepSeek final : public LayerCase {
 
   PassSize size_;
   LatentOptions options_;
-  const Matrix query_weight_ = random_weight(query_width, shape.model_dim, 1);
-  const Matrix down_weight_ = random_weight(latent_width, shape.model_dim, 2);
-  const Matrix up_weight_ = random_weight(shape.num_heads * up_width, shape.latent_dim, 3);
-  const Matrix out_weight_ = random_weight(shape.model_dim, heads_width, 4);
+  const MatrixOf<W> query_weight_ = random_weight(query_width, shape.model_dim, 1).cast<W>();
+  const MatrixOf<W> down_weight_ = random_weight(latent_width, shape.model_dim, 2).cast<W>();
+  const MatrixOf<W> up_weight_ =
+      random_weight(shape.num_heads * up_width, shape.latent_dim, 3).cast<W>();
+  const MatrixOf<W> out_weight_ = random_weight(shape.model_dim, heads_width, 4).cast<W>();
   const std::vector<float> gain_ = std::vector<float>(shape.latent_dim, 1.0F);
   const RmsNorm<float> norm_{.weight = gain_, .epsilon = epsilon};
   const Rope rope_ =
@@ -116,9 +118,12 @@ class DeepSeek final : public LayerCase {
 
 LatentShape deepseek_v2_lite_shape() { return shape; }
 
+template <class W>
 std::unique_ptr<LayerCase> make_deepseek_v2_lite(const PassSize& size, Index num_threads,
                                                  MlaPath path) {
-  return std::make_unique<DeepSeek>(size, num_threads, path);
+  return std::make_unique<DeepSeek<W>>(size, num_threads, path);
 }
+template std::unique_ptr<LayerCase> make_deepseek_v2_lite<float>(const PassSize&, Index, MlaPath);
+template std::unique_ptr<LayerCase> make_deepseek_v2_lite<bf16>(const PassSize&, Index, MlaPath);
 
 }  // namespace heed::bench

@@ -33,9 +33,11 @@ class LayerCase {
   virtual double largest_error() const = 0;
 };
 
-/// 32 heads of 128, 8 groups.
+/// 32 heads of 128, 8 groups. \tparam W  what its weights are made of: float or bf16
+template <class W>
 std::unique_ptr<LayerCase> make_llama_3_8b(const PassSize& size, Index num_threads);
-/// 16 heads of 128 + 64 over latents of 512 + 64.
+/// 16 heads of 128 + 64 over latents of 512 + 64. \tparam W  as above
+template <class W>
 std::unique_ptr<LayerCase> make_deepseek_v2_lite(const PassSize& size, Index num_threads,
                                                  MlaPath path);
 

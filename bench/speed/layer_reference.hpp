@@ -14,8 +14,9 @@ namespace heed::bench {
 using DoubleMatrix = MatrixOf<double>;
 
 /// x W^T
-inline DoubleMatrix project_exactly(const Matrix& x, const Matrix& weight) {
-  return x.cast<double>() * weight.cast<double>().transpose();
+template <class W>
+DoubleMatrix project_exactly(const Matrix& x, const MatrixOf<W>& weight) {
+  return x.cast<double>() * weight.template cast<double>().transpose();
 }
 
 /// Turns columns begin .. begin + rope_dim of a row by its position.

@@ -22,15 +22,21 @@ struct LayerRow {
   std::unique_ptr<LayerCase> (*make)(const PassSize& size, Index num_threads);
 };
 
+template <class W>
+std::unique_ptr<LayerCase> make_deepseek(const PassSize& size, Index num_threads) {
+  return make_deepseek_v2_lite<W>(size, num_threads, MlaPath::automatic);
+}
+
 std::vector<LayerRow> layer_rows() {
   constexpr PassSize prefill{512, 0}, decode{1, 4096};
-  const auto deepseek = [](const PassSize& size, Index num_threads) {
-    return make_deepseek_v2_lite(size, num_threads, MlaPath::automatic);
-  };
-  return {{"layer/llama-3-8b/prefill-512", prefill, make_llama_3_8b},
-          {"layer/llama-3-8b/decode-4096", decode, make_llama_3_8b},
-          {"layer/deepseek-v2-lite/prefill-512", prefill, deepseek},
-          {"layer/deepseek-v2-lite/decode-4096", decode, deepseek}};
+  return {{"layer/llama-3-8b/prefill-512", prefill, make_llama_3_8b<float>},
+          {"layer/llama-3-8b/prefill-512/bf16", prefill, make_llama_3_8b<bf16>},
+          {"layer/llama-3-8b/decode-4096", decode, make_llama_3_8b<float>},
+          {"layer/llama-3-8b/decode-4096/bf16", decode, make_llama_3_8b<bf16>},
+          {"layer/deepseek-v2-lite/prefill-512", prefill, make_deepseek<float>},
+          {"layer/deepseek-v2-lite/prefill-512/bf16", prefill, make_deepseek<bf16>},
+          {"layer/deepseek-v2-lite/decode-4096", decode, make_deepseek<float>},
+          {"layer/deepseek-v2-lite/decode-4096/bf16", decode, make_deepseek<bf16>}};
 }
 
 LayerResult time_layer(const LayerRow& row, Index num_threads, LayerCase& layer) {
@@ -91,8 +97,8 @@ void LayerSuite::register_crossovers() {
               set_eigen_threads(1);
               const PassSize size{tokens, cached};
               const std::unique_ptr<LayerCase> paths[] = {
-                  make_deepseek_v2_lite(size, num_threads, MlaPath::absorbed),
-                  make_deepseek_v2_lite(size, num_threads, MlaPath::expanded)};
+                  make_deepseek_v2_lite<float>(size, num_threads, MlaPath::absorbed),
+                  make_deepseek_v2_lite<float>(size, num_threads, MlaPath::expanded)};
               for (const auto& path : paths) {
                 path->forward();
                 if (const double error = path->largest_error(); !(error <= layer_tolerance))

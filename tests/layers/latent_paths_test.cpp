@@ -150,17 +150,18 @@ TEST(LatentPaths, HeadsAreExpandedInBlocks) {
       if (k >= seqlen - 2) return latent(k - seqlen + 2, c);
       return c < 4 ? c_kv(k, c) : k_rope(k, c - 4);
     };
-    const auto row_dot = [&](RowsView<const float> weight, Index row, Index k) {
+    const Matrix<U> up = layer_case.formula<U>().kv_up.weight;
+    const auto row_dot = [&](Index row, Index k) {
       U sum = 0;
-      for (Index c = 0; c < 4; ++c) sum += static_cast<U>(weight(row, c)) * latent_at(k, c);
+      for (Index c = 0; c < 4; ++c) sum += up(row, c) * latent_at(k, c);
       return sum;
     };
     for (Index head = 0; head < num_heads; ++head)
       for (Index k = 0; k < seqlen; ++k) {
-        for (Index c = 0; c < nope_dim; ++c) key(head, k, c) = row_dot(layer.key_up(head), c, k);
+        const Index key_up = head * (nope_dim + head_dim_v), value_up = key_up + nope_dim;
+        for (Index c = 0; c < nope_dim; ++c) key(head, k, c) = row_dot(key_up + c, k);
         for (Index c = 0; c < 2; ++c) key(head, k, nope_dim + c) = latent_at(k, 4 + c);
-        for (Index c = 0; c < head_dim_v; ++c)
-          value(head, k, c) = row_dot(layer.value_up(head), c, k);
+        for (Index c = 0; c < head_dim_v; ++c) value(head, k, c) = row_dot(value_up + c, k);
       }
     const reference::Score<U> formula{.scale = 0.125,
                                       .alibi_slopes = {slopes.begin(), slopes.end()}};

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /// \file
 /// Products of any shape with a weight, either way round, against their formula; what a row gets
-/// does not depend on the rows beside it.
+/// does not depend on the rows beside it, nor on what a weight's numbers are stored as.
 
 #include "heed/simd/projection.hpp"
 
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -88,6 +89,29 @@ class Projections : public testing::Test {
       }
     });
   }
+
+  /// With weights of E16 a result has the bits that it has with the same numbers in T.
+  template <WeightLayout layout, class E16>
+  static void expect_bits_of_widened() {
+    for_each_shape<layout>([](auto x, auto weight, auto y) {
+      if (y.rows > simd::detail::most_rows) return;
+      const Index stride = weight.cols + 3;
+      std::vector<E16> narrow(static_cast<std::size_t>(weight.rows * stride));
+      Matrix<T> widened(weight.rows, weight.cols);
+      for (Index r = 0; r < weight.rows; ++r)
+        for (Index c = 0; c < weight.cols; ++c) {
+          E16& number = narrow[static_cast<std::size_t>(r * stride + c)];
+          number = static_cast<E16>(weight(r, c));
+          widened(r, c) = static_cast<T>(number);
+        }
+      simd::multiply<layout>(
+          x, RowsView<const E16>(narrow.data(), weight.rows, weight.cols, stride), y);
+      Matrix<T> expected(y.rows, y.cols);
+      simd::multiply<layout>(x, view(std::as_const(widened)), view(expected));
+      for (Index r = 0; r < y.rows; ++r)
+        EXPECT_TRUE(std::equal(y.row(r), y.row(r) + y.cols, view(expected).row(r))) << "row " << r;
+    });
+  }
 };
 using Elements = testing::Types<float, double>;
 TYPED_TEST_SUITE(Projections, Elements);
@@ -100,6 +124,13 @@ TYPED_TEST(Projections, AreTheirFormula) {
 TYPED_TEST(Projections, GiveARowTheBitsThatItGetsAlone) {
   this->template expect_bits_of_each_row<WeightLayout::out_in>();
   this->template expect_bits_of_each_row<WeightLayout::in_out>();
+}
+
+TYPED_TEST(Projections, TakeWeightsOf16BitsAsIfTheyWereWidened) {
+  this->template expect_bits_of_widened<WeightLayout::out_in, bf16>();
+  this->template expect_bits_of_widened<WeightLayout::out_in, f16>();
+  this->template expect_bits_of_widened<WeightLayout::in_out, bf16>();
+  this->template expect_bits_of_widened<WeightLayout::in_out, f16>();
 }
 
 }  // namespace

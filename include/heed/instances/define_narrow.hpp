@@ -12,11 +12,19 @@ template void product(RowsView<const float>, RowsView<const f16>, RowsView<float
 template void product_carry(RowsView<const float>, StripsView<const f16>, RowsView<float>,
                             const float*, Index, const f16*);
 template void dot_product(RowsView<const float>, RowsView<const f16>, RowsView<float>);
+template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const f16>,
+                                             RowsView<float>);
+template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const f16>,
+                                             RowsView<float>);
 
 template void product(RowsView<const float>, RowsView<const bf16>, RowsView<float>, const bf16*);
 template void product_carry(RowsView<const float>, StripsView<const bf16>, RowsView<float>,
                             const float*, Index, const bf16*);
 template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
+template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const bf16>,
+                                             RowsView<float>);
+template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const bf16>,
+                                             RowsView<float>);
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*, RowsView<const int8>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// The same as `heed/instances/extern.hpp` for caches whose elements are narrower than float. Layer
-/// 7, public. Not in the umbrella: for projects with many source files that attend to such caches.
+/// The same as `heed/instances/extern.hpp` for caches and weights whose elements are narrower than
+/// float. Layer 7, public. Not in the umbrella: for projects with many source files that use them.
 ///
 /// `heed/instances/define_narrow.hpp` goes into exactly one source file of the program.
 #pragma once
@@ -10,6 +10,7 @@
 #include "heed/simd/code_product.hpp"
 #include "heed/simd/dot_product.hpp"
 #include "heed/simd/product.hpp"
+#include "heed/simd/projection.hpp"
 
 namespace heed::simd {
 
@@ -18,12 +19,20 @@ extern template void product(RowsView<const float>, RowsView<const f16>, RowsVie
 extern template void product_carry(RowsView<const float>, StripsView<const f16>, RowsView<float>,
                                    const float*, Index, const f16*);
 extern template void dot_product(RowsView<const float>, RowsView<const f16>, RowsView<float>);
+extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const f16>,
+                                                    RowsView<float>);
+extern template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const f16>,
+                                                    RowsView<float>);
 
 extern template void product(RowsView<const float>, RowsView<const bf16>, RowsView<float>,
                              const bf16*);
 extern template void product_carry(RowsView<const float>, StripsView<const bf16>, RowsView<float>,
                                    const float*, Index, const bf16*);
 extern template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
+extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const bf16>,
+                                                    RowsView<float>);
+extern template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const bf16>,
+                                                    RowsView<float>);
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 extern template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,

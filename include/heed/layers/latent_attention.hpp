@@ -9,7 +9,6 @@
 #include "heed/attention/attend.hpp"
 #include "heed/layers/forward.hpp"
 #include "heed/layers/latent_projections.hpp"
-#include "heed/simd/projection.hpp"
 
 namespace heed {
 
@@ -101,9 +100,8 @@ void fold_queries(const LatentProjections<T>& layer, HeadsView<const T> query, H
                   const AnyExecutor& executor) {
   const LatentShape& shape = layer.shape();
   executor.parallel_for(shape.num_heads, [&](Index head) {
-    simd::multiply<simd::WeightLayout::in_out, T>(
-        query.head(head).middle_cols(0, shape.nope_dim), layer.key_up(head),
-        folded.head(head).middle_cols(0, shape.latent_dim));
+    layer.key_up(head).apply_transposed(query.head(head).middle_cols(0, shape.nope_dim),
+                                        folded.head(head).middle_cols(0, shape.latent_dim));
     for (Index row = 0; row < query.rows; ++row)
       std::copy_n(query.row(head, row) + shape.nope_dim, shape.rope_dim,
                   folded.row(head, row) + shape.latent_dim);
@@ -114,8 +112,7 @@ template <class T>
 void unfold_results(const LatentProjections<T>& layer, HeadsView<const T> latent_out,
                     HeadsView<T> heads, const AnyExecutor& executor) {
   executor.parallel_for(layer.shape().num_heads, [&](Index head) {
-    simd::multiply<simd::WeightLayout::out_in, T>(latent_out.head(head), layer.value_up(head),
-                                                  heads.head(head));
+    layer.value_up(head).apply(latent_out.head(head), heads.head(head));
   });
 }
 
@@ -159,10 +156,8 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
     const Index count = std::min(most, shape.num_heads - begin);
     options.executor.parallel_for(count, [&](Index head) {
       const RowsView<const T> c_kv = layer.c_kv(latent);
-      simd::multiply<simd::WeightLayout::out_in, T>(c_kv, layer.key_up(begin + head),
-                                                    key.head(head).middle_cols(0, shape.nope_dim));
-      simd::multiply<simd::WeightLayout::out_in, T>(c_kv, layer.value_up(begin + head),
-                                                    value.head(head));
+      layer.key_up(begin + head).apply(c_kv, key.head(head).middle_cols(0, shape.nope_dim));
+      layer.value_up(begin + head).apply(c_kv, value.head(head));
       for (Index row = 0; row < seqlen; ++row)
         std::copy_n(layer.k_rope(latent).row(row), shape.rope_dim,
                     key.row(head, row) + shape.nope_dim);

@@ -158,11 +158,11 @@ class LatentProjections {
     return latent.middle_cols(shape_.latent_dim, shape_.rope_dim);
   }
   /// W_UK of a head, [nope_dim, latent_dim].
-  RowsView<const T> key_up(Index head) const {
+  WeightView<T> key_up(Index head) const {
     return weights_.kv_up.weight.middle_rows(head * shape_.up_width(), shape_.nope_dim);
   }
   /// W_UV of a head, [head_dim_v, latent_dim].
-  RowsView<const T> value_up(Index head) const {
+  WeightView<T> value_up(Index head) const {
     return weights_.kv_up.weight.middle_rows(head * shape_.up_width() + shape_.nope_dim,
                                              shape_.head_dim_v);
   }

@@ -10,11 +10,11 @@
 
 #include "heed/base/executor.hpp"
 #include "heed/base/views.hpp"
-#include "heed/simd/projection.hpp"
+#include "heed/layers/weight_view.hpp"
 
 namespace heed {
 
-/// y = x W^T by code of your own, for weights that are no matrix of T in memory: quantized, sparse,
+/// y = x W^T by code of your own, for weights that a WeightView cannot look at: quantized, sparse,
 /// on another device. examples/smollm2/stored_projection.hpp is one.
 template <class T>
 class Projection {
@@ -26,16 +26,16 @@ class Projection {
   virtual void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor) const = 0;
 };
 
-/// y = x W^T + b, with W [out, in] as checkpoints store it, or a projection of your own in its
-/// place. Holds views only: what they look at must outlive it.
+/// y = x W^T + b, with W [out, in] as checkpoints store it, of T, bf16 or f16, or a projection of
+/// your own in its place. Holds views only: what they look at must outlive it.
 template <class T>
 struct Linear {
-  RowsView<const T> weight = {};              ///< [out, in]
+  WeightView<T> weight = {};                  ///< [out, in]
   std::span<const T> bias = {};               ///< [out], or empty if there is none
   const Projection<T>* projection = nullptr;  ///< computes x W^T if given, and weight is not used
 
-  Index in() const noexcept { return projection != nullptr ? projection->in() : weight.cols; }
-  Index out() const noexcept { return projection != nullptr ? projection->out() : weight.rows; }
+  Index in() const noexcept { return projection != nullptr ? projection->in() : weight.in(); }
+  Index out() const noexcept { return projection != nullptr ? projection->out() : weight.out(); }
 
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
   /// Outputs are cut into tasks by their number alone. A row's bits do not depend on the rows
@@ -55,7 +55,7 @@ struct Linear {
       const Index begin = task * task_outputs;
       const Index count = std::min(task_outputs, out() - begin);
       const RowsView<T> target = y.middle_cols(begin, count);
-      simd::multiply<simd::WeightLayout::out_in>(x, weight.middle_rows(begin, count), target);
+      weight.middle_rows(begin, count).apply(x, target);
       add_bias(target, begin);
     });
   }

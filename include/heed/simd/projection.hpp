@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <limits>
 
@@ -50,10 +51,10 @@ struct PartOfDepthAhead : PartOfDepth {
 };
 
 /// out = left . right^T, or added to it. \param end  PartOfDepth or PartOfDepthAhead
-template <class T, class End>
-void project_part(RowsView<const T> left, RowsView<const T> right, RowsView<T> out,
+template <class T, class Element, class End>
+void project_part(RowsView<const T> left, RowsView<const Element> right, RowsView<T> out,
                   const End& end) {
-  const DotProduct<T, T, T, End> of{left, right, out, end};
+  const DotProduct<T, Element, T, End> of{left, right, out, end};
   Index o = 0;
   const auto outputs = [&](auto count, auto most_rows) {
     for (; o + count <= right.rows; o += count)
@@ -70,8 +71,8 @@ void project_part(RowsView<const T> left, RowsView<const T> right, RowsView<T> o
 }
 
 /// y = x W^T, of a depth that is a multiple of the vector width.
-template <class T>
-void project_whole_vectors(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
+template <class T, class Element>
+void project_whole_vectors(RowsView<const T> x, RowsView<const Element> weight, RowsView<T> y) {
   constexpr Index depth = projection_depth<T>;
   const auto for_parts = [&](const auto& f) {  // at least one: a product of no depth is zero
     Index k = 0;
@@ -86,8 +87,9 @@ void project_whole_vectors(RowsView<const T> x, RowsView<const T> weight, RowsVi
       const Index count = std::min(outputs, y.cols - o);
       const Index ahead = o + 2 * outputs <= y.cols ? outputs * weight.stride : 0;
       for_parts([&](Index k, Index width) {
-        project_part<T>(x.middle_cols(k, width), weight.middle_rows(o, count).middle_cols(k, width),
-                        y.middle_cols(o, count), PartOfDepthAhead{{k}, ahead});
+        project_part<T, Element>(x.middle_cols(k, width),
+                                 weight.middle_rows(o, count).middle_cols(k, width),
+                                 y.middle_cols(o, count), PartOfDepthAhead{{k}, ahead});
       });
     }
     return;
@@ -98,15 +100,16 @@ void project_whole_vectors(RowsView<const T> x, RowsView<const T> weight, RowsVi
     for (Index r = 0; r < x.rows;) {
       const Index count = even_part(x.rows - r, packed_rows);
       for (Index i = 0; i < count; ++i) std::copy_n(x.row(r + i) + k, width, packed + i * stride);
-      project_part<T>({packed, count, width, stride}, weight.middle_cols(k, width),
-                      y.middle_rows(r, count), PartOfDepth{k});
+      project_part<T, Element>({packed, count, width, stride}, weight.middle_cols(k, width),
+                               y.middle_rows(r, count), PartOfDepth{k});
       r += count;
     }
   });
 }
 
-/// Up to so many rows of x are multiplied here, whatever the target; more of them by Eigen's kernel
-/// where it takes less time (docs/decisions.md): 16 registers are few for a tile of dot products.
+/// Up to so many rows of x are multiplied here, whatever the target; more of them by Eigen's
+/// kernel, if the weight is of T, where it takes less time (docs/decisions.md): 16 registers are
+/// few for a tile of dot products.
 inline constexpr Index most_rows =
     num_registers >= 32 ? std::numeric_limits<Index>::max() : Index{64};
 
@@ -130,34 +133,37 @@ void project_by_eigen(RowsView<const T> x, RowsView<const T> weight, RowsView<T>
 }  // namespace detail
 
 /// y = x W^T or x W. \param x  [rows, in]; \param y  [rows, out], overwritten
+/// \param weight  of T, or widened to it on the way
 ///
 /// Up to detail::most_rows rows this allocates nothing, and the bits of a row of y depend on that
 /// row of x alone: not on how many there are, nor on the outputs that are computed at a time.
 /// Widths that are no multiple of the vector width are right, but their last inputs are taken one
 /// by one. Takes up to 84 KB of stack.
-template <WeightLayout layout, class T>
-void multiply(RowsView<const T> x, RowsView<const T> weight, RowsView<T> y) {
+template <WeightLayout layout, class T, class Element>
+void multiply(RowsView<const T> x, RowsView<const Element> weight, RowsView<T> y) {
   constexpr Index n = lanes<T>;
   if (y.rows == 0 || y.cols == 0) return;
   if constexpr (layout == WeightLayout::out_in) {
-    if constexpr (num_registers < 32)
+    if constexpr (num_registers < 32 && std::same_as<T, Element>)
       if (y.rows > detail::most_rows && x.cols > 0) return detail::project_by_eigen(x, weight, y);
     const Index whole = x.cols / n * n;
-    detail::project_whole_vectors<T>(x.middle_cols(0, whole), weight.middle_cols(0, whole), y);
+    detail::project_whole_vectors<T, Element>(x.middle_cols(0, whole), weight.middle_cols(0, whole),
+                                              y);
     if (whole < x.cols)
       for (Index r = 0; r < y.rows; ++r)
         for (Index o = 0; o < y.cols; ++o) {
           T rest = 0;
-          for (Index k = whole; k < x.cols; ++k) rest += x(r, k) * weight(o, k);
+          for (Index k = whole; k < x.cols; ++k) rest += x(r, k) * static_cast<T>(weight(o, k));
           y(r, o) += rest;
         }
   } else {
     const Index whole = y.cols / n * n;
-    if (whole > 0) product<T, T>(x, weight.middle_cols(0, whole), y.middle_cols(0, whole), nullptr);
+    if (whole > 0)
+      product<T, Element>(x, weight.middle_cols(0, whole), y.middle_cols(0, whole), nullptr);
     for (Index r = 0; r < y.rows; ++r)
       for (Index o = whole; o < y.cols; ++o) {
         T sum = 0;
-        for (Index k = 0; k < x.cols; ++k) sum += x(r, k) * weight(k, o);
+        for (Index k = 0; k < x.cols; ++k) sum += x(r, k) * static_cast<T>(weight(k, o));
         y(r, o) = sum;
       }
   }
