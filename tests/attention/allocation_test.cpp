@@ -228,6 +228,23 @@ TEST(AttendAllocations, TasksThatOverlapForTheFirstTimeMakeNone) {
   for (int times = 0; times < 50; ++times) EXPECT_EQ(step(&pool), before);
 }
 
+// Without a workspace there is no later call to make scratch for.
+TEST(AttendAllocations, ACallByItselfMakesNoMoreThanItsTasksTake) {
+  Random random(10);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 8, .num_kv_heads = 2, .seqlen_q = 1, .seqlen_kv = 4000, .head_dim = 64},
+      random);
+  test::AttentionResult<float> result(8, 1, inputs.value.cols);
+  const auto allocations = [&](Index concurrency) {
+    return test::count_allocations([&] {
+      attend(view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 0.1,
+             view(result.out), {.executor = Claims{concurrency}});
+    });
+  };
+  EXPECT_GT(allocations(1), 0);
+  EXPECT_EQ(allocations(200), allocations(1));
+}
+
 // As a sequence grows there are more tasks; the scratch of all that may run is there from the
 // first.
 TEST(AttendAllocations, MoreTasksThanBeforeMakeNone) {

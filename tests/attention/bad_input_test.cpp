@@ -3,6 +3,7 @@
 /// attend, attend_batch and merge refuse what does not fit, say so, and write nothing.
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -89,6 +90,13 @@ TEST(AttendRefuses, Operands) {
   expect_refused({"heed::attend: query [num_heads, seqlen_q, head_dim] has shape [6, 3, 4], "
                   "expected [6, 3, 3]"},
                  [](Operands& o) { o.key = o.heads(o.key, 2, 5, 3); });
+  // Of a shape that nobody has filled in: `dynamic` is -1.
+  expect_refused({"heed::attend: query [num_heads, seqlen_q, head_dim] has -1 columns, "
+                  "expected 0 or more"},
+                 [](Operands& o) {
+                   o.query = o.heads(o.query, 6, 3, dynamic);
+                   o.key = o.heads(o.key, 2, 5, dynamic);
+                 });
   expect_refused({"heed::attend: value [num_kv_heads, seqlen_kv, head_dim_v] has shape [2, 4, 8], "
                   "expected [2, 5, 8]"},
                  [](Operands& o) { o.value = o.heads(o.value, 2, 4, 8); });
@@ -160,6 +168,12 @@ TEST(AttendRefuses, Scores) {
   refuse({bias, "[2, 3, 5], expected [6, 3, 5]"}, Bias<float>{{numbers.data(), 2, 3, 5}});
   refuse({"heed::attend: Alibi::slopes [num_heads] has shape [2], expected [6]"},
          Alibi<float>{std::span(numbers).first(2)});
+  refuse({"heed::attend: Scale::factor is nan, expected a finite number within float's range"},
+         Scale{std::numeric_limits<double>::quiet_NaN()});
+  refuse({"heed::attend: Scale::factor is -inf, expected"},
+         Scale{-std::numeric_limits<double>::infinity()});
+  refuse({"heed::attend: Scale::factor is 1e+39, expected"}, chain(Scale{1e39}, Softcap{30}));
+  refuse({"heed::attend: Scale::factor is inf, expected"}, std::numeric_limits<double>::infinity());
   refuse({"heed::attend: Softcap::cap is 0, expected a positive number"}, Softcap{0});
   refuse({"heed::attend: Softcap::cap is -30, expected"}, Softcap{-30});
   refuse({"heed::attend: Softcap::cap is 1e+39, expected"}, Softcap{1e39});

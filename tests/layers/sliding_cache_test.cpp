@@ -86,6 +86,31 @@ TEST(SlidingCache, OfLatentsOnEitherPath) {
   }
 }
 
+// Expanding would take scratch for all tokens there have been.
+TEST(SlidingCache, OfLatentsTakesNoMoreScratchForALongerText) {
+  constexpr LatentShape shape{.model_dim = 24,
+                              .num_heads = 3,
+                              .latent_dim = 20,
+                              .rope_dim = 6,
+                              .nope_dim = 10,
+                              .head_dim_v = 8};
+  constexpr Index chunk = 64;
+  Random random(4);
+  const test::LatentCase<float> layer_case({.shape = shape}, random);
+  const auto layer = layer_case.layer();
+  KvCache<LatentKv<20, 6>> cache(window.capacity(chunk), {}, window);
+  Workspace workspace;
+  const auto x = test::normal_matrix<float>(chunk, shape.model_dim, random);
+  Matrix<float> out(chunk, shape.model_dim);
+  const auto bytes_after = [&](Index chunks) {
+    for (Index i = 0; i < chunks; ++i)
+      layer.forward(view(x), cache, mask, view(out), {.workspace = &workspace});
+    return workspace.bytes();
+  };
+  const std::size_t few = bytes_after(40);  // some parts of 1024 keys, of which most were let go
+  EXPECT_EQ(bytes_after(200), few);
+}
+
 TEST(SlidingCache, IsAsItWasAfterAPassThatThrows) {
   constexpr GroupedShape shape{.model_dim = 24, .num_heads = 6, .num_kv_heads = 2, .head_dim = 16};
   Random random(3);

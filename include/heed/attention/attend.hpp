@@ -63,7 +63,7 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
       "heed: attention computes in float or double. Narrower elements belong in a cache.");
   static_assert(
       MaskPolicy<Mask>,
-      "heed: mask needs `KeyRange visible(Index q_row, const MaskExtent& extent) const noexcept`, "
+      "heed: mask needs `KeyRange visible(Index q_row, const MaskExtent& extent) const`, "
       "or the members of PageMask (policy/mask.hpp). Pass CausalMask{}, or wrap a lambda in "
       "CustomMask.");
   static_assert(
@@ -122,7 +122,7 @@ void attend_heads(HeadsView<const T> query, const Source& source, const Mask& ma
       heads,
       checked_group_size("attend", query.num_heads, source.num_kv_heads())};
   check_problem("attend", problem, score);
-  Workspace local;
+  Workspace local(Workspace::Use::one_call);
   run(problem, rest, options.executor, workspace_or(options.workspace, local));
 }
 
@@ -157,6 +157,7 @@ void with_lse(Out&& out, Lse&& lse, const Attend& attend) {
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1; one pass as in Dao et al. 2022,
 /// arXiv:2205.14135.
 template <class Query, class Key, class Value, class Mask, class Score, class Out>
+  requires(!PageSource<Key>)
 void attend(const Query& query, const Key& key, const Value& value, const Mask& mask,
             const Score& score, Out&& out,
             const AttendOptions<detail::ViewElement<Out>>& options = {}) {
@@ -215,7 +216,7 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
                   "options.lse is given, but each sequence has an lse of its own");
   if (sequences.empty()) return;
   using Problem = detail::Problem<T, Source, Mask>;
-  Workspace local;
+  Workspace local(Workspace::Use::one_call);
   Workspace& workspace = detail::workspace_or(options.workspace, local);
   detail::BorrowedList<Problem> problems(workspace, sequences.size());
   const Source* const first = sequences.front().source;

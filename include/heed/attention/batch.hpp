@@ -23,10 +23,10 @@ void load_queries(const BatchTile<T, Source, Mask>& tile, const TileScratch<T, S
 }
 
 template <class T, class Source, class Mask, class Score>
-void sweep(const BatchTile<T, Source, Mask>& tile, const Score& score, Index split,
+void sweep(const BatchTile<T, Source, Mask>& tile, const Score& score, KeyRange split,
            const TileScratch<T, Source>& scratch) {
   scratch.partial.reset(tile.rows);
-  sweep_segments(tile.segments, score, tile.kv_head, split_range(split), scratch);
+  sweep_segments(tile.segments, score, tile.kv_head, split, scratch);
 }
 
 template <class T, class Source, class Mask>
@@ -40,8 +40,8 @@ template <class T, class Source, class Mask, class Score>
 void run_whole(const BatchTile<T, Source, Mask>& tile, const Score& score,
                const TileScratch<T, Source>& scratch) {
   load_queries(tile, scratch);
-  sweep_in_order(tile.first_split, tile.end_split, tile.rows, scratch,
-                 [&](Index split, const auto& to) { sweep(tile, score, split, to); });
+  sweep_in_order(tile.splits, tile.rows, scratch,
+                 [&](KeyRange split, const auto& to) { sweep(tile, score, split, to); });
   finish(tile, scratch.total);
 }
 
@@ -71,7 +71,7 @@ template <class T, class Source, class Mask>
 void merge_wave(const BatchTile<T, Source, Mask>& tile, Index begin, Index end,
                 const WavePartials<T>& partials) {
   const Index wave = begin / partials.wave_size();
-  const Index tile_end = tile.first_task + tile.num_splits();
+  const Index tile_end = tile.first_task + tile.splits.count;
   const bool goes_on = tile.first_task < begin;
   Index task = std::max(begin, tile.first_task);
   const Partial<T> total = goes_on ? partials.carried_into(wave) : partials.of_task(task++);
@@ -92,7 +92,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
   const AnyExecutor executor = executor_for(batch.work, given);
   TaskMemory<T, Source, Mask> memory(workspace, problems, batch.rows_per_tile);
   const auto large = batch.split_tiles(), others = batch.whole_tiles();
-  const Index num_splits = large.empty() ? 0 : large.back().first_task + large.back().num_splits();
+  const Index num_splits = large.empty() ? 0 : large.back().first_task + large.back().splits.count;
   Index rows = 0;
   for (const auto& tile : large) rows = std::max(rows, tile.rows);
   const WavePartials<T> partials(workspace, num_splits, rows,
@@ -119,7 +119,7 @@ void run_batch(std::span<const Problem<T, Source, Mask>> problems, const Score& 
         const auto& tile = *owner(begin + task);
         scratch.partial = partials.of_task(begin + task);
         load_queries(tile, scratch);
-        sweep(tile, score, tile.first_split + begin + task - tile.first_task, scratch);
+        sweep(tile, score, tile.splits[begin + task - tile.first_task], scratch);
       });
     });
     if (begin == end) continue;

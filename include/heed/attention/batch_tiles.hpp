@@ -94,11 +94,9 @@ struct BatchTile {
   std::span<const Segment<T, Source, Mask>> segments;
   Index kv_head;
   Index rows = 0;
-  Index first_split = 0, end_split = 0;  ///< of the keys that its rows see
+  Splits splits = {};
   Index cost = 0;
   Index first_task = 0;  ///< where each of its splits is a task: the first one's number
-
-  Index num_splits() const { return end_split - first_split; }
 };
 
 /// The rows of sequences cut into tiles. The largest come first, so that no thread is left with a
@@ -112,7 +110,7 @@ class BatchTiles {
  public:
   std::span<const Problem<T, Source, Mask>> problems;
   Index rows_per_tile = 1;  ///< of the largest
-  Index work = 0;           ///< multiplications, were all keys visible
+  Index work = 0;           ///< multiplications, if all rows saw what some row may see
 
   BatchTiles(std::span<const Problem<T, Source, Mask>> list, Workspace& workspace)
       : problems(list), block_(workspace.borrow(carve(nullptr))) {
@@ -206,15 +204,14 @@ class BatchTiles {
     for (const Part& part : parts) {
       const Index seqlen = part.problem->source->seqlen();
       const KeyRange own = tile_keys(*part.problem, part.tile(0), {0, seqlen}).some;
-      work +=
-          part.count * seqlen * (source.head_dim() + source.head_dim_v()) * source.num_kv_heads();
+      work += part.count * own.size() * (source.head_dim() + source.head_dim_v()) *
+              source.num_kv_heads();
       keys = hull(keys, own);
       // To read keys takes about as long as to compute a register tile's rows.
       tile.cost += (part.count + simd::max_tile_rows) * own.size();
     }
-    tile.first_split = keys.begin / split_size;
-    tile.end_split = std::max(tile.first_split, ceil_div(keys.end, split_size));
-    num_splits_ = std::max(num_splits_, tile.num_splits());
+    tile.splits = Splits(keys, dropped_keys(source));
+    num_splits_ = std::max(num_splits_, tile.splits.count);
     for (; tile.kv_head < source.num_kv_heads(); ++tile.kv_head) {
       tiles_ = all_tiles_.first(tiles_.size() + 1);
       tiles_.back() = tile;
@@ -230,7 +227,7 @@ class BatchTiles {
       total += tile.cost;
     }
     const auto is_large = [total](const OneTile& tile) {
-      return tile.num_splits() > 1 && tile.cost > total / max_partials;
+      return tile.splits.count > 1 && tile.cost > total / max_partials;
     };
     // Tiles of about the same cost stay in the order of their keys, which are then in the caches;
     // the last of a causal prefill first, since they see the most.
@@ -246,7 +243,7 @@ class BatchTiles {
     for (OneTile& tile : tiles_) {
       if (!is_large(tile)) break;
       tile.first_task = task;
-      task += tile.num_splits();
+      task += tile.splits.count;
       ++num_split_tiles_;
     }
   }

@@ -57,24 +57,52 @@ constexpr Index tile_rows(Index head_dim, Index head_dim_v) {
   return head_dim + head_dim_v > 512 ? max_rows_per_tile / 2 : max_rows_per_tile;
 }
 
+/// The splits of a sequence that hold keys which some rows may see, numbered: split i is keys
+/// [i * split_size, (i + 1) * split_size). Those that a window has let go are a gap among them.
+struct Splits {
+  Index first = 0;
+  Index count = 0;
+  Index before_gap = 0;  ///< how many of them
+  Index gap = 0;         ///< splits in it
+
+  Splits() = default;
+  /// \param seen  some rows see none but these
+  Splits(KeyRange seen, KeyRange dropped) : first(seen.begin / split_size) {
+    const Index end = std::max(first, ceil_div(seen.end, split_size));
+    const Index gap_begin = std::clamp(ceil_div(dropped.begin, split_size), first, end);
+    const Index gap_end = std::clamp(dropped.end / split_size, gap_begin, end);
+    before_gap = gap_begin - first;
+    gap = gap_end - gap_begin;
+    count = end - first - gap;
+  }
+  /// The keys of the i-th of them.
+  KeyRange operator[](Index i) const {
+    const Index split = first + i + (i < before_gap ? 0 : gap);
+    return {split * split_size, (split + 1) * split_size};
+  }
+};
+
 /// The tiles of a problem, numbered.
 template <class T, class Source, class Mask>
 struct Schedule {
   const Problem<T, Source, Mask>& problem;
   Index rows_per_tile;
-  Index num_splits;
-  Index work;  ///< multiplications, were all keys visible
+  Splits splits;
+  Index work = 0;  ///< multiplications, if all rows saw what some row may see
 
   explicit Schedule(const Problem<T, Source, Mask>& one) : problem(one) {
     const Source& source = *one.source;
     const Index width = source.head_dim() + source.head_dim_v();
-    work = one.query.num_heads * one.query.rows * source.seqlen() * width;
-    num_splits = ceil_div(source.seqlen(), split_size);
+    if (one.rows() > 0) {
+      const KeyRange keys = tile_keys(one, Tile{0, 0, one.rows()}, {0, source.seqlen()}).some;
+      work = one.query.num_heads * one.query.rows * keys.size() * width;
+      splits = Splits(keys, dropped_keys(source));
+    }
     rows_per_tile =
         std::min(tile_rows(source.head_dim(), source.head_dim_v()), std::max<Index>(one.rows(), 1));
     if (work < min_parallel_work) return;
     const Index whole = rows_per_tile;
-    while (is_halved(num_tiles() * num_splits, rows_per_tile))
+    while (is_halved(num_tiles() * splits.count, rows_per_tile))
       rows_per_tile = (rows_per_tile + 1) / 2;
     if (rows_per_tile < whole)  // tiles as alike as they can be
       rows_per_tile = ceil_div(one.rows(), tiles_per_head());
@@ -90,10 +118,6 @@ struct Schedule {
     return {index / per_head, begin, std::min(rows_per_tile, problem.rows() - begin)};
   }
 };
-
-constexpr KeyRange split_range(Index split) {
-  return {split * split_size, (split + 1) * split_size};
-}
 
 /// The working memory of a call: a block for each task that may run at one time.
 template <class T, class Source, class Mask>
@@ -111,8 +135,8 @@ struct TaskMemory {
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
   }
   /// A block for every task that the executor may ever run at once, so that no task allocates, in
-  /// this call or in a later one of more tasks. To be called when all else of the call is borrowed,
-  /// which would take these blocks.
+  /// this call or in a later one of more tasks, unless there is none. To be called when all else of
+  /// the call is borrowed, which would take these blocks.
   void reserve(const AnyExecutor& executor) const {
     workspace.reserve(executor.concurrency(), bytes);
   }
@@ -126,16 +150,16 @@ struct TaskMemory {
   }
 };
 
-/// The splits [first, end) of a tile's keys one after another, and at least one: fills
-/// scratch.total. \param sweep_split  (split, scratch): fills scratch.partial
+/// Some splits of a tile's keys one after another, and one if there are none: fills scratch.total.
+/// \param sweep_split  (keys, scratch): fills scratch.partial
 template <class T, class Source, class SweepSplit>
-void sweep_in_order(Index first, Index end, Index rows, const TileScratch<T, Source>& scratch,
+void sweep_in_order(const Splits& splits, Index rows, const TileScratch<T, Source>& scratch,
                     const SweepSplit& sweep_split) {
   auto onto_total = scratch;  // the first needs no merge
   onto_total.partial = scratch.total;
-  sweep_split(first, onto_total);
-  for (Index split = first + 1; split < end; ++split) {
-    sweep_split(split, scratch);
+  sweep_split(splits[0], onto_total);
+  for (Index i = 1; i < splits.count; ++i) {
+    sweep_split(splits[i], scratch);
     scratch.total.merge(scratch.partial, rows);
   }
 }
@@ -151,10 +175,9 @@ void run_tiles(const Schedule<T, Source, Mask>& schedule, const Score& score,
     memory.with_scratch([&](const auto& scratch) {
       load_queries(problem, tile, scratch);
       const KeyRange keys = tile_keys(problem, tile, {0, problem.source->seqlen()}).some;
-      sweep_in_order(keys.begin / split_size, ceil_div(keys.end, split_size), tile.count, scratch,
-                     [&](Index split, const auto& to) {
-                       sweep(problem, score, tile, split_range(split), to);
-                     });
+      sweep_in_order(
+          Splits(keys, dropped_keys(*problem.source)), tile.count, scratch,
+          [&](KeyRange split, const auto& to) { sweep(problem, score, tile, split, to); });
       finish(problem, tile, scratch.total);
     });
   });
@@ -166,7 +189,7 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
                 const AnyExecutor& executor, TaskMemory<T, Source, Mask>& memory) {
   const Problem<T, Source, Mask>& problem = schedule.problem;
   const Index num_tiles = schedule.num_tiles();
-  const Index splits_per_wave = std::min(max_partials / num_tiles, schedule.num_splits);
+  const Index splits_per_wave = std::min(max_partials / num_tiles, schedule.splits.count);
   const Partials<T> partials(memory.workspace, num_tiles * (splits_per_wave + 1), memory.rows,
                              simd::padded(memory.head_dim_v));
   /// Partial `slot` of a tile; slot 0 is its total.
@@ -176,14 +199,14 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
   for (Index index = 0; index < num_tiles; ++index) partial_of(index, 0).reset(memory.rows);
   memory.reserve(executor);
 
-  for (Index wave = 0; wave < schedule.num_splits; wave += splits_per_wave) {
-    const Index splits = std::min(splits_per_wave, schedule.num_splits - wave);
+  for (Index wave = 0; wave < schedule.splits.count; wave += splits_per_wave) {
+    const Index splits = std::min(splits_per_wave, schedule.splits.count - wave);
     executor.parallel_for(num_tiles * splits, [&](Index task) {
       const Tile tile = schedule.tile(task / splits);
       memory.with_scratch([&](auto scratch) {
         scratch.partial = partial_of(task / splits, 1 + task % splits);
         load_queries(problem, tile, scratch);
-        sweep(problem, score, tile, split_range(wave + task % splits), scratch);
+        sweep(problem, score, tile, schedule.splits[wave + task % splits], scratch);
       });
     });
     for (Index index = 0; index < num_tiles; ++index)
@@ -202,7 +225,7 @@ void run(const Problem<T, Source, Mask>& problem, const Score& score, const AnyE
   if (schedule.num_tiles() == 0) return;
   const AnyExecutor executor = executor_for(schedule.work, given);
   TaskMemory<T, Source, Mask> memory(workspace, std::span(&problem, 1), schedule.rows_per_tile);
-  if (schedule.num_tiles() < max_partials && schedule.num_splits > 1)
+  if (schedule.num_tiles() < max_partials && schedule.splits.count > 1)
     run_splits(schedule, score, executor, memory);
   else
     run_tiles(schedule, score, executor, memory);

@@ -117,21 +117,21 @@ template <class Problem, class T, class Source, class Element>
   const RowsView<const Element> keys(page.view.keys + vectors.begin * simd::lanes<T>,
                                      ceil_div(head_dim, rows_per_element<Element>), scores.cols,
                                      page.view.key_stride);
+  // (The page that is being filled has none.)
   if constexpr (has_scales<Element> && TileScratch<T, Source>::scales_queries) {
-    if (page.view.channel_scales != nullptr) {
-      scale_queries(scratch, rows, head_dim, page.view);
-      if constexpr (TileScratch<T, Source>::is_coded) {
-        for (Index r = rows.begin; r < rows.end; ++r)
-          scratch.encode_query(scratch.scaled_query + r * scratch.query_stride, r, head_dim);
-        multiply_keys(scratch, query, rows.begin, keys, scores, page.after_keys);
-      } else {
-        simd::product<T, Element, T>(scratch.scaled_query_rows(rows).middle_cols(0, head_dim), keys,
-                                     scores, page.after_keys);
-      }
-      return add_to_rows<T>(scores, scratch.more_score_rows(rows));
+    scale_queries(scratch, rows, head_dim, page.view);
+    if constexpr (TileScratch<T, Source>::is_coded) {
+      for (Index r = rows.begin; r < rows.end; ++r)
+        scratch.encode_query(scratch.scaled_query + r * scratch.query_stride, r, head_dim);
+      multiply_keys(scratch, query, rows.begin, keys, scores, page.after_keys);
+    } else {
+      simd::product<T, Element, T>(scratch.scaled_query_rows(rows).middle_cols(0, head_dim), keys,
+                                   scores, page.after_keys);
     }
+    add_to_rows<T>(scores, scratch.more_score_rows(rows));
+  } else {
+    multiply_keys(scratch, query, rows.begin, keys, scores, page.after_keys);
   }
-  multiply_keys(scratch, query, rows.begin, keys, scores, page.after_keys);
 }
 
 /// Those of row-major keys, without the rotated part if that is apart.
@@ -180,9 +180,8 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
     multiply_transposed(problem, rows, page, vectors, scratch, scores);
   else
     multiply_row_major(problem, rows, page, vectors, scratch, scores);
-  if constexpr (has_scales<Element>)
-    if (page.view.channel_scales == nullptr)
-      scale_columns(scores, page.view.key_scales + vectors.begin * n);
+  if constexpr (has_scales<Element> && !TileScratch<T, Source>::scales_queries)
+    scale_columns(scores, page.view.key_scales + vectors.begin * n);
   if constexpr (has_rope_apart<Source>) add_rope_scores(rows, page.view, vectors, scratch, scores);
 }
 

@@ -82,9 +82,8 @@ struct TileScratch {
   using ProbFactor = detail::Factor<T, Source, std::uint8_t>;
   using RopeFactor = detail::RopeFactor<T, Source>;
   static constexpr bool is_coded = simd::is_split_code<Factor>;
-  /// Whether keys may come with scales that have to be worked into a copy of the queries.
-  static constexpr bool scales_queries =
-      has_scales<Element> && !HasTokenScales<Source> && Source::key_layout == KeyLayout::transposed;
+  /// Whether keys come with scales that have to be worked into a copy of the queries.
+  static constexpr bool scales_queries = HasChannelScales<Source>;
   /// Whether a score may be a sum of two.
   static constexpr bool adds_scores = scales_queries || has_rope_apart<Source>;
 
@@ -231,7 +230,7 @@ void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
       simd::copy_scaled(from, first, problem.query_scale, plain);
       if constexpr (IsRotated<Source>) simd::rotate_hadamard(plain, first);
       // Pages with scales per channel do so anew, each for itself.
-      if constexpr (!HasChannelScales<Source>) scratch.encode_query(plain, r, first);
+      if constexpr (!Scratch::scales_queries) scratch.encode_query(plain, r, first);
     } else {
       if constexpr (IsNative<Source> && std::same_as<typename Source::Element, bf16>)
         simd::round_factors(from, first, to);

@@ -269,6 +269,7 @@ template <class T>
 void require_rows(std::string_view where, std::string_view argument, const RowsView<T>& found,
                   Index rows, Index cols) {
   require_not_negative(where, argument, "rows", found.rows);
+  require_not_negative(where, argument, "columns", found.cols);
   require_shape(where, argument, {found.rows, found.cols}, {rows, cols});
 }
 /// Throws ShapeError unless a view is [num_heads, rows, cols].
@@ -277,6 +278,7 @@ void require_heads(std::string_view where, std::string_view argument, const Head
                    Index num_heads, Index rows, Index cols) {
   require_not_negative(where, argument, "heads", found.num_heads);
   require_not_negative(where, argument, "rows", found.rows);
+  require_not_negative(where, argument, "columns", found.cols);
   require_shape(where, argument, {found.num_heads, found.rows, found.cols},
                 {num_heads, rows, cols});
 }

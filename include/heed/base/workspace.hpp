@@ -46,12 +46,17 @@ class Workspace {
     Block block_;
   };
 
-  Workspace() = default;
+  /// What becomes of blocks that were not borrowed yet.
+  enum class Use {
+    many_calls,  ///< they wait for a later call, so that it need not allocate
+    one_call,    ///< there is none: `reserve` does nothing
+  };
+  explicit Workspace(Use use = Use::many_calls) : use_(use) {}
   /// A layer that is moved takes its scratch along; one that is copied starts with none.
   Workspace(Workspace&& other) noexcept
-      : free_(std::move(other.free_)), blocks_(std::exchange(other.blocks_, 0)),
+      : use_(other.use_), free_(std::move(other.free_)), blocks_(std::exchange(other.blocks_, 0)),
         held_(std::exchange(other.held_, 0)) {}
-  Workspace(const Workspace&) noexcept {}
+  Workspace(const Workspace& other) noexcept : use_(other.use_) {}
   Workspace& operator=(const Workspace&) noexcept { return *this; }
 
   /// A block of at least `bytes`, aligned to a cache line, with unspecified content.
@@ -71,6 +76,7 @@ class Workspace {
   /// Makes `count` blocks of at least `bytes` ready, so that as many tasks can borrow one each at
   /// the same time and none of them allocates.
   void reserve(Index count, std::size_t bytes) {
+    if (use_ == Use::one_call) return;
     const std::lock_guard lock(mutex_);
     auto ready =
         std::count_if(free_.begin(), free_.end(), [&](const Block& b) { return b.bytes >= bytes; });
@@ -121,6 +127,7 @@ class Workspace {
     free_.push_back(std::move(block));
   }
 
+  Use use_;
   mutable std::mutex mutex_;
   std::vector<Block> free_;
   std::size_t blocks_ = 0;  // free and borrowed

@@ -74,7 +74,6 @@ struct PageView {
 //   packed_page(kv_head, page) pages lie in memory as `page` gives them
 //   row_rotation               RowRotation::none
 //   products                   Products::widened
-//   key_scales                 each page says it, by what its view points to
 
 /// The keys that the source no longer holds. They are hidden from every query, and no page that
 /// lies within them is asked for.
@@ -118,9 +117,13 @@ enum class Products {
   native,   ///< queries and probabilities are rounded to bf16, or to codes of 16 bits: element.hpp
 };
 
-/// `static constexpr KeyScales key_scales`: what the codes of all keys are multiplied by. Said, it
-/// saves scratch.
+/// `static constexpr KeyScales key_scales`: what the codes of keys are multiplied by. A source
+/// whose elements have scales must say it. Latents have theirs per token.
 enum class KeyScales { per_token, per_channel };
+template <class S>
+concept HasKeyScales = requires {
+  requires S::key_scales == KeyScales::per_token || S::key_scales == KeyScales::per_channel;
+};
 
 /// Whether the target multiplies what is stored as E as it is. Without such products elements are
 /// widened, and Native<E> takes no less time than E.
@@ -136,6 +139,7 @@ inline constexpr bool has_native_products =
 /// is ComputeType<Element>.
 template <class S>
 concept PageSource =
+    (!has_scales<typename S::Element> || HasKeyScales<S>) &&
     requires(const S& source, Index kv_head, Index page, typename S::Element* scratch) {
       { S::key_layout } -> std::convertible_to<KeyLayout>;
       { source.num_kv_heads() } -> std::same_as<Index>;
@@ -155,9 +159,8 @@ template <class S>
 concept IsNative = requires { requires S::products == Products::native; };
 
 template <class S>
-concept HasTokenScales = requires { requires S::key_scales == KeyScales::per_token; };
-template <class S>
-concept HasChannelScales = requires { requires S::key_scales == KeyScales::per_channel; };
+concept HasChannelScales =
+    has_scales<typename S::Element> && S::key_scales == KeyScales::per_channel;
 
 /// Refuses a source with a member that is named like one of the above and is none, as a `dropped`
 /// that may throw: it would be taken for one that has no such member.
@@ -184,9 +187,8 @@ constexpr void check_optional_members() {
   if constexpr (requires { S::products; })
     static_assert(std::same_as<decltype(S::products), const Products>,
                   "heed: a source's products must be a `static constexpr Products`.");
-  if constexpr (requires { S::key_scales; })
-    static_assert(std::same_as<decltype(S::key_scales), const KeyScales>,
-                  "heed: a source's key_scales must be a `static constexpr KeyScales`.");
+  static_assert(S::key_layout == KeyLayout::transposed || !HasChannelScales<S>,
+                "heed: keys that have scales per channel must be transposed.");
 }
 
 /// Whether keys come in two pieces, the latent and the rotated part.

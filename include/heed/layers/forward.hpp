@@ -168,6 +168,7 @@ void check_policies(std::string_view where, Index rows, const Cache& cache, cons
 template <class Cache, class Mask, class Score, class CheckCache>
 Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, Mask>> sequences,
                   const Score& score, Index num_heads, const CheckCache& check_cache) {
+  require_writable<Cache>();
   Index rows = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i)
     for_sequence(where, i, [&] {

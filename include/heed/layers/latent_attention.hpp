@@ -15,11 +15,11 @@ namespace heed {
 /// How queries meet the latents. Both compute the same; which one takes less time depends on the
 /// number of queries.
 enum class MlaPath {
-  automatic,  ///< what cheaper_path says
+  automatic,  ///< what cheaper_path says, absorbed where a window has let tokens go
   absorbed,  ///< W_UK goes into the query and W_UV into the output; attention runs over the latents
              ///< as MQA with heads latent_dim + rope_dim wide: decode
   expanded,  ///< keys and values are made from the latents, then attention runs as MHA: long
-             ///< prefill
+             ///< prefill. Takes scratch for all tokens, those that a window has let go included
 };
 
 /// What a pass of MultiHeadLatentAttention may be given beyond its operands. Every field may be
@@ -171,15 +171,16 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
   }
 }
 
-/// The path that a pass names, or the cheaper one.
+/// The path that a pass names, or the cheaper one; of a cache that has let tokens go, the one whose
+/// cost does not grow with them.
 template <class Cache>
 MlaPath path_of(const LatentShape& shape, Index seqlen_q, const Cache& cache,
                 const LatentOptions& options) {
   constexpr bool is_native = IsNative<Cache> && has_native_products<typename Cache::Element>;
-  return options.path == MlaPath::automatic
-             ? cheaper_path(shape, seqlen_q, cache.seqlen(),
-                            is_native ? Products::native : Products::widened)
-             : options.path;
+  if (options.path != MlaPath::automatic) return options.path;
+  if (!dropped_keys(cache).empty()) return MlaPath::absorbed;
+  return cheaper_path(shape, seqlen_q, cache.seqlen(),
+                      is_native ? Products::native : Products::widened);
 }
 
 template <class T, class Cache, class Mask, class Score>

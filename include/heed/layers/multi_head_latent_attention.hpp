@@ -70,7 +70,8 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     forward(x, cache, mask, this->softmax_scale(), out, options);
   }
 
-  /// Self-attention without a cache. \throws ShapeError before anything is written.
+  /// Self-attention without a cache: one for latents is made for the call, so this allocates. Keep
+  /// a cache and `clear()` it to be without. \throws ShapeError before anything is written.
   template <class Mask, class Score>
   void forward(RowsView<const T> x, const Mask& mask, const Score& score, RowsView<T> out,
                const LatentOptions& options = {}) const {

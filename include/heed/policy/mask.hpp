@@ -72,10 +72,10 @@ struct MaskExtent {
 
 /// The simple form of a mask: the keys a row sees are contiguous, and the same for all heads. The
 /// result may reach beyond the keys there are; it is cut to them. It may have a `check` as PageMask
-/// has.
+/// has, one function that is no template. What a mask of either form throws, `attend` throws.
 template <class M>
 concept RangeMask = requires(const M& mask, Index q_row, const MaskExtent& extent) {
-  { mask.visible(q_row, extent) } noexcept -> std::same_as<KeyRange>;
+  { mask.visible(q_row, extent) } -> std::same_as<KeyRange>;
 };
 
 /// The general form of a mask, a page at a time:
@@ -89,9 +89,9 @@ concept RangeMask = requires(const M& mask, Index q_row, const MaskExtent& exten
 ///                             throws ShapeError if the mask's data do not fit
 template <class M>
 concept PageMask = requires(const M& mask, Index head, Index row, const MaskExtent& extent) {
-  { mask.range(row, extent) } noexcept -> std::same_as<KeyRange>;
-  { mask.bits(head, row, Index{}, extent) } noexcept -> std::same_as<std::uint64_t>;
-  { mask.varies_by_head() } noexcept -> std::same_as<bool>;
+  { mask.range(row, extent) } -> std::same_as<KeyRange>;
+  { mask.bits(head, row, Index{}, extent) } -> std::same_as<std::uint64_t>;
+  { mask.varies_by_head() } -> std::same_as<bool>;
   mask.check("where", head, extent);
 };
 
@@ -223,7 +223,7 @@ namespace detail {
 
 /// The row's range, cut to the keys there are.
 template <class Mask>
-KeyRange mask_range(const Mask& mask, Index q_row, const MaskExtent& extent) noexcept {
+KeyRange mask_range(const Mask& mask, Index q_row, const MaskExtent& extent) {
   const KeyRange keys{0, extent.seqlen_kv};
   if constexpr (RangeMask<Mask>)
     return intersection(mask.visible(q_row, extent), keys);
@@ -234,7 +234,7 @@ KeyRange mask_range(const Mask& mask, Index q_row, const MaskExtent& extent) noe
 /// Exactly the keys of a page that the row sees.
 template <class Mask>
 std::uint64_t mask_bits(const Mask& mask, Index head, Index q_row, Index page_begin,
-                        const MaskExtent& extent) noexcept {
+                        const MaskExtent& extent) {
   const std::uint64_t in_range = range_bits(mask_range(mask, q_row, extent), page_begin);
   if constexpr (RangeMask<Mask>)
     return in_range;
@@ -255,7 +255,7 @@ void check_mask(std::string_view where, const Mask& mask, Index num_heads,
 }
 
 template <class Mask>
-bool varies_by_head(const Mask& mask) noexcept {
+bool varies_by_head(const Mask& mask) {
   if constexpr (RangeMask<Mask>)
     return false;
   else

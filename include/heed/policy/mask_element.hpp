@@ -19,7 +19,7 @@ namespace detail {
 
 /// One bit per key of a page, from a predicate on the key's index.
 template <class Visible>
-std::uint64_t gather_bits(Index page_begin, Index seqlen_kv, const Visible& visible) noexcept {
+std::uint64_t gather_bits(Index page_begin, Index seqlen_kv, const Visible& visible) {
   std::uint64_t bits = 0;
   const Index count = std::min(page_size, seqlen_kv - page_begin);
   for (Index i = 0; i < count; ++i) bits |= std::uint64_t{visible(page_begin + i)} << i;
@@ -73,7 +73,8 @@ struct DenseMask {
 };
 
 /// Your own rule: visible(query_position, key_position) -> bool, called for every pair of a page
-/// that is not skipped by another mask beside it. It must not throw.
+/// that is not skipped by another mask beside it, by several threads at once. What it throws,
+/// `attend` throws, with a part of `out` written.
 ///
 ///     CustomMask{[](Index query, Index key) { return key <= query && key % 2 == 0; }}
 template <class Visible>
@@ -84,8 +85,7 @@ struct CustomMask {
   explicit CustomMask(Visible visible) : visible_pair(std::move(visible)) {}
 
   KeyRange range(Index, const MaskExtent& extent) const noexcept { return {0, extent.seqlen_kv}; }
-  std::uint64_t bits(Index, Index q_row, Index page_begin,
-                     const MaskExtent& extent) const noexcept {
+  std::uint64_t bits(Index, Index q_row, Index page_begin, const MaskExtent& extent) const {
     const Index position = extent.query_position(q_row);
     return detail::gather_bits(page_begin, extent.seqlen_kv,
                                [&](Index k) { return bool(visible_pair(position, k)); });
@@ -99,22 +99,21 @@ template <MaskPolicy... Masks>
 struct Conjunction {
   std::tuple<Masks...> masks;
 
-  KeyRange range(Index q_row, const MaskExtent& extent) const noexcept {
+  KeyRange range(Index q_row, const MaskExtent& extent) const {
     KeyRange common{0, extent.seqlen_kv};
     each([&](const auto& mask) {
       common = intersection(common, detail::mask_range(mask, q_row, extent));
     });
     return common;
   }
-  std::uint64_t bits(Index head, Index q_row, Index page_begin,
-                     const MaskExtent& extent) const noexcept {
+  std::uint64_t bits(Index head, Index q_row, Index page_begin, const MaskExtent& extent) const {
     std::uint64_t common = ~std::uint64_t{0};
     each([&](const auto& mask) {
       if (common != 0) common &= detail::mask_bits(mask, head, q_row, page_begin, extent);
     });
     return common;
   }
-  bool varies_by_head() const noexcept {
+  bool varies_by_head() const {
     return std::apply([](const auto&... mask) { return (detail::varies_by_head(mask) || ...); },
                       masks);
   }

@@ -65,7 +65,10 @@ struct Scale {
   simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite&) const {
     return simd::mul(score, simd::broadcast(static_cast<T>(factor)));
   }
-  void check(std::string_view, Index, const MaskExtent&) const {}
+  void check(std::string_view where, Index, const MaskExtent&) const {
+    detail::require_number(std::abs(factor) <= std::numeric_limits<float>::max(), where,
+                           "Scale::factor", factor, "a finite number within float's range");
+  }
 };
 
 /// cap * tanh(score / cap): scores stay within (-cap, cap). Comes after the scale, before the mask.
