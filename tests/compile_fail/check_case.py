@@ -1,5 +1,9 @@
-"""Compiles one case and checks how it fails: check_case.py CASE COMPILER OPTION..."""
+"""Compiles one case and checks that it fails and why, in the first error.
 
+    check_case.py CASE COMPILER OPTION...
+"""
+
+import re
 import subprocess
 import sys
 
@@ -12,7 +16,8 @@ if first_line.startswith("// compiles"):
     good = result.returncode == 0
 elif first_line.startswith("// expect: "):
     words = first_line.removeprefix("// expect: ")
-    good = result.returncode != 0 and words != "" and words in result.stderr
+    errors = [line for line in result.stderr.splitlines() if re.search(r"\berror\b:", line)]
+    good = result.returncode != 0 and words != "" and errors and words in errors[0]
 else:
     sys.exit(f'{case}: the first line must be "// expect: WORDS OF THE MESSAGE" or "// compiles"')
 

@@ -1,4 +1,4 @@
-// expect: heed: an executor is copied into each call; make it a small handle
+// expect: heed: an executor is copied into each call: it must be trivially copyable
 #include "heed/base/executor.hpp"
 
 struct LargeExecutor : heed::SerialExecutor {

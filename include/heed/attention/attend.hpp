@@ -89,8 +89,8 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
     require_rows(where, "lse [num_heads, seqlen_q]", problem.lse, num_heads, query.rows);
   if (!problem.sinks.empty())
     require_shape(where, "sinks [num_heads]", {std::ssize(problem.sinks)}, {num_heads});
-  check_mask(where, *problem.mask, problem.heads.total, problem.extent());
-  score.check(where, problem.heads.total, problem.extent());
+  check_mask(where, *problem.mask, problem.heads.num_heads, problem.extent());
+  score.check(where, problem.heads.num_heads, problem.extent());
 }
 
 /// Splits a score policy into the scale that queries are multiplied by, once a call, and the rest,
@@ -108,7 +108,7 @@ auto split_query_scale(const Score& score) {
 template <class T, class Source, class Mask, class Score>
 void attend_heads(HeadsView<const T> query, const Source& source, const Mask& mask,
                   const Score& score_or_scale, HeadsView<T> out, const AttendOptions<T>& options,
-                  HeadRange heads) {
+                  LayerHeads heads) {
   const auto score = as_score_policy(score_or_scale);
   const auto& [scale, rest] = split_query_scale<Source>(score);
   const Problem<T, Source, Mask> problem{
@@ -187,7 +187,7 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
   using T = detail::ViewElement<Out>;
   const HeadsView<const T> heads(query);
   detail::attend_heads<T>(heads, source, mask, score, HeadsView<T>(std::forward<Out>(out)), options,
-                          {.first = 0, .total = heads.num_heads});
+                          {.first = 0, .num_heads = heads.num_heads});
 }
 
 /// The same, and the log-sum-exp of each row. \param lse  [num_heads, seqlen_q], overwritten
@@ -230,7 +230,7 @@ void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, co
       const Index group_size =
           detail::checked_group_size(where, query.num_heads, source->num_kv_heads());
       problems.add({query, query_scale, source, &mask, out, lse, options.sinks,
-                    detail::HeadRange{.first = 0, .total = query.num_heads}, group_size});
+                    detail::LayerHeads{.first = 0, .num_heads = query.num_heads}, group_size});
       detail::require_shape(where, "source [head_dim, head_dim_v]",
                             {source->head_dim(), source->head_dim_v()},
                             {first->head_dim(), first->head_dim_v()});

@@ -26,9 +26,9 @@ inline Index first_held_page(Index page, KeyRange dropped) {
 }
 
 /// Which of a layer's heads a call is for: masks and scores count from the layer's first.
-struct HeadRange {
-  Index first;
-  Index total;
+struct LayerHeads {
+  Index first;      ///< the call's first head
+  Index num_heads;  ///< of the layer
 };
 
 /// One sequence's attention: what `attend` was called with, checked.
@@ -41,7 +41,7 @@ struct Problem {
   HeadsView<T> out;          ///< [num_heads, seqlen_q, head_dim_v]
   RowsView<T> lse;           ///< [num_heads, seqlen_q], or empty if not wanted
   std::span<const T> sinks;  ///< [num_heads], or empty if there are none
-  HeadRange heads;
+  LayerHeads heads;
   Index group_size;  ///< query heads to a key/value head: kept, as a division takes long
 
   MaskExtent extent() const { return {query.rows, source->seqlen()}; }

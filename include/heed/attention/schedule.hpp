@@ -31,7 +31,7 @@ inline constexpr Index max_partials = 64;
 /// microseconds.
 inline constexpr Index min_parallel_work = Index{1} << 18;
 
-/// Who does so many multiplications.
+/// The executor that was given, or the calling thread where the work is too little to wake others.
 inline AnyExecutor executor_for(Index work, const AnyExecutor& given) {
   return work < min_parallel_work ? AnyExecutor(SerialExecutor{}) : given;
 }

@@ -21,14 +21,16 @@
 /// bf16 beside int8 and int4.
 ///
 /// The kernel computes in float (double for double), to which elements are widened in registers.
-/// Scales multiply queries, scores and probabilities, never elements. Whole numbers it does not
-/// widen where the processor multiplies them as they are (VNNI, VBMI): queries and probabilities
-/// become whole numbers of 24 bits, at 4/3 of the rate of float, and their sums are exact. Each is
-/// off by less than a 4-millionth of the largest: of the row of a query (times its page's scales,
-/// where these are per channel), of a row's probabilities in a page, times the scales of their
-/// values (all are 0 if that is below 5e-32). So a result errs as much as one of float does, unless
-/// the numbers of a query, or the largest values of a page's tokens, differ by far: a factor of 100
-/// costs a digit.
+/// Scales multiply queries, scores and probabilities, never elements.
+///
+/// With AVX-512's VNNI and VBMI, codes are not widened: queries and probabilities become integers
+/// of 24 bits, at 4/3 of the rate of float, and sums of products are exact. A factor is then off by
+/// less than a 4-millionth of the largest among
+///   - the numbers of its query; with scales per channel, each times that of its page;
+///   - the probabilities of its row and page, each times the scale of its value (all are 0 if the
+///     largest is below 5e-32).
+/// So a result is as exact as float's, unless those numbers differ by far: a factor of 100 costs a
+/// digit.
 ///
 /// `Native` asks for faster products that round more, at up to twice the rate of float.
 ///

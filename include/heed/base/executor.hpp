@@ -79,10 +79,11 @@ class AnyExecutor {
         Executor<E>,
         "heed: an executor needs `Index concurrency() const` and `void parallel_for(Index count, "
         "const Body& body) const`; see heed/base/executor.hpp for one in ten lines.");
-    static_assert(sizeof(E) <= sizeof(storage_) && alignof(E) <= alignof(std::max_align_t) &&
-                      std::is_trivially_copyable_v<E>,
-                  "heed: an executor is copied into each call; make it a small handle that holds a "
-                  "pointer to your pool.");
+    static_assert(
+        sizeof(E) <= sizeof(storage_) && alignof(E) <= alignof(std::max_align_t) &&
+            std::is_trivially_copyable_v<E>,
+        "heed: an executor is copied into each call: it must be trivially copyable and no "
+        "larger than four pointers, a handle that points to your pool.");
     std::construct_at(reinterpret_cast<E*>(storage_), executor);
     concurrency_ = [](const void* self) {
       return Index{static_cast<const E*>(self)->concurrency()};

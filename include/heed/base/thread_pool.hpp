@@ -13,9 +13,10 @@
 
 namespace heed {
 
-/// Runs tasks on an Eigen::ThreadPool and on the calling thread; called on one of the pool's own
-/// threads, on that alone, as the others may be waiting likewise. A call ends once the pool's
-/// threads have come to it: do not keep them busy with what waits for the call.
+/// Runs tasks on an Eigen::ThreadPool and on the calling thread. From one of the pool's own threads
+/// it runs all of them there: waiting for the others could deadlock. Otherwise it returns when each
+/// helper that it has scheduled has run, so do not block the pool's threads on what waits for this
+/// call.
 ///
 ///     Eigen::ThreadPool pool(3);
 ///     heed::attend(query, key, value, mask, softmax_scale, out,

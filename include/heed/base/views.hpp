@@ -88,19 +88,25 @@ struct RowsView {
   /// \throws ShapeError if an Eigen map has an inner stride other than 1.
   template <class M>
     requires detail::EigenDense<M>
-  RowsView(M&& matrix)  // NOLINT(*-explicit-*)
-      : RowsView(matrix.data(), matrix.rows(), matrix.cols(), matrix.outerStride()) {
+  RowsView(M&& matrix) {  // NOLINT(*-explicit-*)
     detail::require_row_major<M>();
-    static_assert(
-        std::is_convertible_v<detail::EigenElement<std::remove_reference_t<M>>*, T*>,
-        "heed: the matrix has other elements than the view, or is const where heed writes.");
-    static_assert(std::is_const_v<T> || std::is_lvalue_reference_v<M> || !detail::EigenPlain<M>,
-                  "heed: what is written here would be lost: the matrix is a temporary one.");
-    detail::require(
-        matrix.cols() <= 1 || matrix.innerStride() == 1, "RowsView",
-        "the Eigen map has an inner stride other than 1; copy it to a row-major matrix, "
-        "or view a block of columns instead");
-    if (rows <= 1) stride = cols;
+    // What is refused is not compiled any further: the reason is the only error.
+    if constexpr (bool(std::remove_cvref_t<M>::Flags & Eigen::DirectAccessBit)) {
+      constexpr bool fits =
+          std::is_convertible_v<detail::EigenElement<std::remove_reference_t<M>>*, T*>;
+      static_assert(
+          fits,
+          "heed: the matrix has other elements than the view, or is const where heed writes.");
+      static_assert(std::is_const_v<T> || std::is_lvalue_reference_v<M> || !detail::EigenPlain<M>,
+                    "heed: what is written here would be lost: the matrix is a temporary one.");
+      detail::require(
+          matrix.cols() <= 1 || matrix.innerStride() == 1, "RowsView",
+          "the Eigen map has an inner stride other than 1; copy it to a row-major matrix, "
+          "or view a block of columns instead");
+      if constexpr (fits)
+        *this = RowsView(matrix.data(), matrix.rows(), matrix.cols(),
+                         matrix.rows() <= 1 ? matrix.cols() : matrix.outerStride());
+    }
   }
 
   constexpr T* row(Index r) const noexcept { return data + r * stride; }
@@ -131,7 +137,7 @@ struct StripsView {
   constexpr StripsView(const RowsView<T>& whole)  // NOLINT(*-explicit-*)
       : StripsView(whole.data, whole.rows, whole.cols, whole.stride, strip_width) {}
 
-  /// Where an element lies; the rest of its strip's row is behind it.
+  /// The address of (r, c), which the columns behind it in the same strip follow.
   constexpr T* at(Index r, Index c) const noexcept {
     return detail::advanced(data, c / strip_width * strip + r * stride + c % strip_width);
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <optional>
 #include <string_view>
@@ -62,6 +63,12 @@ class KvCache {
                    std::optional<CacheWindow> window = {})
       : KvCache(Layout(checked(pool.entry(), capacity, window)),
                 detail::PageTable(pool.store(), detail::Placement::pooled, capacity, window)) {}
+  template <class E, class S>
+  KvCache(const PagePool<E, S>&, Index capacity, std::optional<CacheWindow> = {})
+      : KvCache(capacity) {
+    static_assert(std::same_as<PagePool<E, S>, PagePool<Entry, Stored>>,
+                  "heed: a KvCache<Entry, Stored> takes its pages from a PagePool<Entry, Stored>.");
+  }
 
   /// Adds tokens. Keys are rotated before they come here.
   /// \param key    [num_kv_heads, count, head_dim]
@@ -239,19 +246,7 @@ class KvCache {
     staging_.require_storable(second_name, second);
     const Index begin = seqlen();
     table_.extend(first.rows);
-    for (Index done = 0; done < first.rows;) {
-      const Index index = (begin + done) / page_size, slot = (begin + done) % page_size;
-      const Index count = std::min(page_size - slot, first.rows - done);
-      const detail::PagePlace page = table_.place(index);
-      // Whole pages are read, so one starts as zeros; who writes it also touches it first.
-      for (Index head = 0; head < num_kv_heads(); ++head) {
-        if (slot == 0) std::fill_n(page.head(head), layout_.head_bytes(), std::byte{0});
-        staging_.write(layout_, page, head, slot, first.head(head).middle_rows(done, count),
-                       second.head(head).middle_rows(done, count));
-      }
-      if (slot + count == page_size) staging_.filled(index, begin / page_size);
-      done += count;
-    }
+    staging_.append(layout_, table_, begin, first, second);
   }
   /// The sequence ends elsewhere than it did: its last page may be one that was stored.
   void reopen() {

@@ -156,7 +156,41 @@ class Staging {
     else if constexpr (has_scales<Stored>)
       require_finite("KvCache::append", argument, heads, 1);
   }
-  /// Writes tokens of a head from `slot` on: key and value, or c_kv and k_rope.
+  /// Writes tokens, keys and values or c_kv and k_rope, from token `begin` on to the pages of a
+  /// table that was extended by them.
+  void append(const Layout& layout, const PageTable& table, Index begin, HeadsView<const T> first,
+              HeadsView<const T> second) {
+    for (Index done = 0; done < first.rows;) {
+      const Index index = (begin + done) / page_size, slot = (begin + done) % page_size;
+      const Index count = std::min(page_size - slot, first.rows - done);
+      const PagePlace page = table.place(index);
+      // Whole pages are read, so one starts as zeros; who writes it also touches it first.
+      for (Index head = 0; head < first.num_heads; ++head) {
+        if (slot == 0) std::fill_n(page.head(head), layout.head_bytes(), std::byte{0});
+        write(layout, page, head, slot, first.head(head).middle_rows(done, count),
+              second.head(head).middle_rows(done, count));
+      }
+      if (slot + count == page_size) filled(index, begin / page_size);
+      done += count;
+    }
+  }
+  /// Forgets the kept page if it is page `index` or a later one: it is no longer part of the
+  /// sequence.
+  void forget_from([[maybe_unused]] Index index) noexcept {
+    if constexpr (has_open_page) open_.forget_from(index);
+  }
+  /// Goes on filling page `index`, which holds `tokens`.
+  void reopen(const Layout& layout, PagePlace page, Index index, Index tokens) {
+    if constexpr (has_open_page) open_.reopen(index, tokens, layout, page);
+  }
+  /// The page that is being filled, if it is kept here.
+  std::span<std::byte> open_bytes() const noexcept {
+    if constexpr (has_open_page) return open_.whole();
+    return {};
+  }
+
+ private:
+  /// Tokens of a head from `slot` on.
   void write(const Layout& layout, PagePlace page, Index kv_head, Index slot,
              RowsView<const T> first, RowsView<const T> second) {
     if constexpr (is_rotated<Stored>)
@@ -175,22 +209,7 @@ class Staging {
     if constexpr (has_open_page)
       if (index == first) open_.keep(index);
   }
-  /// The page that is being filled, if it is kept here.
-  std::span<std::byte> open_bytes() const noexcept {
-    if constexpr (has_open_page) return open_.whole();
-    return {};
-  }
-  /// Forgets the kept page if it is page `index` or a later one: it is no longer part of the
-  /// sequence.
-  void forget_from([[maybe_unused]] Index index) noexcept {
-    if constexpr (has_open_page) open_.forget_from(index);
-  }
-  /// Goes on filling page `index`, which holds `tokens`.
-  void reopen(const Layout& layout, PagePlace page, Index index, Index tokens) {
-    if constexpr (has_open_page) open_.reopen(index, tokens, layout, page);
-  }
 
- private:
   [[no_unique_address]] std::conditional_t<is_rotated<Stored>, RotatedRows<Entry>, NotNeeded>
       rotated_;
   [[no_unique_address]] std::conditional_t<has_open_page, OpenPage<Entry>, NotNeeded> open_;

@@ -3,6 +3,7 @@
 /// What the forward passes of all layers share. Layer 6, public.
 #pragma once
 
+#include <concepts>
 #include <optional>
 #include <ranges>
 #include <span>
@@ -25,8 +26,8 @@ struct ForwardOptions {
   /// the cache that they are appended to, or start at 0 if there is none: in `forward_cross` over a
   /// cached memory too, where a decoder with RoPE gives them at each step.
   std::span<const Index> positions = {};
-  /// [seqlen_kv]: the same for the memory of a cross-attention. Left out, it starts at 0, in
-  /// `append_memory` behind what the memory holds.
+  /// [seqlen_kv]: the same for the memory of a cross-attention, which alone looks at it. Left out,
+  /// it starts at 0, in `append_memory` behind what the memory holds.
   std::span<const Index> memory_positions = {};
   AnyExecutor executor = {};       ///< who runs the tasks
   Workspace* workspace = nullptr;  ///< scratch to reuse, as of all layers of a model; without one
@@ -136,6 +137,29 @@ class Matrices {
   T* next_;
 };
 
+/// Refuses a cache that a layer of T cannot use: before anything else of it is compiled, so that
+/// the reason is the first error.
+template <class T, KeyLayout layout, class Cache>
+consteval void require_cache() {
+  constexpr bool is_source = PageSource<Cache>;
+  static_assert(is_source, "heed: a layer needs a KvCache, or a PageSource that can append.");
+  if constexpr (is_source) {
+    static_assert(layout == KeyLayout::row_major || Cache::key_layout == KeyLayout::transposed,
+                  "heed: this layer caches keys and values: give it a KvCache<FullKv<num_kv_heads, "
+                  "head_dim>>.");
+    static_assert(
+        layout == KeyLayout::transposed || Cache::key_layout == KeyLayout::row_major,
+        "heed: this layer caches latents: give it a KvCache<LatentKv<latent_dim, rope_dim>>.");
+    static_assert(std::same_as<ComputeType<typename Cache::Element>, T>,
+                  "heed: a layer in double needs a cache of double, one in float any other.");
+  }
+}
+/// The same, and scores as require_scaled.
+template <class T, KeyLayout layout, class Cache, class Score>
+consteval void require_cache_and_score() {
+  require_cache<T, layout, Cache>();
+  require_scaled<Score>();
+}
 /// Refuses a const cache, which a pass cannot append to.
 template <class Cache>
 consteval void require_writable() {
@@ -146,7 +170,7 @@ consteval void require_writable() {
 template <class Mask>
 consteval void require_no_cache() {
   static_assert(
-      !PageSource<Mask>,
+      !PageSource<std::remove_pointer_t<Mask>>,
       "heed: a cache stands where the mask belongs. Give a mask behind it, "
       "forward(x, cache, heed::CausalMask{}, out), and a cache that is not const: forward "
       "appends to it.");
@@ -168,7 +192,6 @@ void check_policies(std::string_view where, Index rows, const Cache& cache, cons
 template <class Cache, class Mask, class Score, class CheckCache>
 Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, Mask>> sequences,
                   const Score& score, Index num_heads, const CheckCache& check_cache) {
-  require_writable<Cache>();
   Index rows = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i)
     for_sequence(where, i, [&] {

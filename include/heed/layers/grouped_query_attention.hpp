@@ -69,7 +69,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// holds.
   /// \param cache  KvCache<FullKv<...>, Element>, of any element that T computes (base/element.hpp)
   /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
-  /// \param out    [seqlen_q, model_dim], overwritten
+  /// \param out    [seqlen_q, model_dim], overwritten; may be x
   /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
@@ -132,7 +132,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   void forward_cross(RowsView<const T> x, const Cache& memory, const Mask& mask, const Score& score,
                      RowsView<T> out, const ForwardOptions& options = {}) const {
     constexpr auto where = "GroupedQueryAttention::forward_cross";
-    detail::require_scaled<Score>();
+    detail::require_cache_and_score<T, KeyLayout::transposed, Cache, Score>();
     check_cache(where, memory);
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
     detail::Matrices<T> scratch(workspace(options), this->elements(x.rows, 0));
@@ -155,6 +155,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   void append_memory(RowsView<const T> key_input, RowsView<const T> value_input, Cache& memory,
                      const ForwardOptions& options = {}) const {
     constexpr auto where = "GroupedQueryAttention::append_memory";
+    detail::require_cache<T, KeyLayout::transposed, Cache>();
     check_cache(where, memory);
     check_memory(where, key_input, value_input);
     memory.require_room(key_input.rows);
@@ -206,9 +207,6 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   }
   template <class Cache>
   void check_cache(std::string_view where, const Cache& cache) const {
-    static_assert(PageSource<Cache> && Cache::key_layout == KeyLayout::transposed,
-                  "heed: this layer caches keys and values: give it a KvCache<FullKv<num_kv_heads, "
-                  "head_dim>>.");
     detail::require_shape(where, "cache [num_kv_heads, head_dim, head_dim_v]",
                           {cache.num_kv_heads(), cache.head_dim(), cache.head_dim_v()},
                           {shape_.num_kv_heads, shape_.head_dim, shape_.head_dim_v});
@@ -216,7 +214,8 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   template <class Cache, class Mask, class Score>
   void forward_each(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
                     const Score& score, RowsView<T> out, const ForwardOptions& options) const {
-    detail::require_scaled<Score>();
+    detail::require_writable<Cache>();
+    detail::require_cache_and_score<T, KeyLayout::transposed, Cache, Score>();
     constexpr auto where = "GroupedQueryAttention::forward_batch";
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
     const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
@@ -268,7 +267,7 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
                                               const ForwardOptions& options) const {
   constexpr auto where = "GroupedQueryAttention::forward";
   detail::require_writable<Cache>();
-  detail::require_scaled<Score>();
+  detail::require_cache_and_score<T, KeyLayout::transposed, Cache, Score>();
   check_cache(where, cache);
   detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
   cache.require_room(x.rows);

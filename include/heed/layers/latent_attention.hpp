@@ -167,7 +167,7 @@ void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query
     attend_heads<T>(query.middle_heads(begin, count), source, mask, score,
                     heads.middle_heads(begin, count),
                     {.executor = options.executor, .workspace = &workspace},
-                    {.first = begin, .total = shape.num_heads});
+                    {.first = begin, .num_heads = shape.num_heads});
   }
 }
 

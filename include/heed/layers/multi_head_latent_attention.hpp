@@ -59,7 +59,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   /// Appends the latents of x [seqlen_q, model_dim] to the cache, and attends to all it holds.
   /// \param cache  KvCache<LatentKv<...>, Element>, of any element that T computes
   /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
-  /// \param out    [seqlen_q, model_dim], overwritten
+  /// \param out    [seqlen_q, model_dim], overwritten; may be x
   /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
@@ -117,9 +117,6 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   }
   template <class Cache>
   void check_cache(std::string_view where, const Cache& cache) const {
-    static_assert(
-        PageSource<Cache> && Cache::key_layout == KeyLayout::row_major,
-        "heed: this layer caches latents: give it a KvCache<LatentKv<latent_dim, rope_dim>>.");
     detail::require_shape(where, "cache [latent_dim, latent_dim + rope_dim]",
                           {cache.head_dim_v(), cache.head_dim()},
                           {shape_.latent_dim, this->latent_width()});
@@ -127,7 +124,8 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   template <class Cache, class Mask, class Score>
   void forward_each(RowsView<const T> x, std::span<const BatchSequence<Cache, Mask>> sequences,
                     const Score& score, RowsView<T> out, const LatentOptions& options) const {
-    detail::require_scaled<Score>();
+    detail::require_writable<Cache>();
+    detail::require_cache_and_score<T, KeyLayout::row_major, Cache, Score>();
     constexpr auto where = "MultiHeadLatentAttention::forward_batch";
     detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
     const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
@@ -164,7 +162,7 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
                                                  const LatentOptions& options) const {
   constexpr auto where = "MultiHeadLatentAttention::forward";
   detail::require_writable<Cache>();
-  detail::require_scaled<Score>();
+  detail::require_cache_and_score<T, KeyLayout::row_major, Cache, Score>();
   check_cache(where, cache);
   detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
   cache.require_room(x.rows);

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstddef>
-#include <utility>
+#include <type_traits>
 
 #include "heed/base/element.hpp"
 #include "heed/base/views.hpp"
@@ -30,7 +30,12 @@ class WeightView {
   /// A row-major Eigen matrix, map or block. \throws ShapeError as RowsView does
   template <detail::EigenDense M>
   WeightView(M&& matrix)  // NOLINT(*-explicit-*)
-      : WeightView(RowsView<const detail::ViewElement<M>>(std::forward<M>(matrix))) {}
+      : WeightView(RowsView<const typename std::remove_cvref_t<M>::Scalar>(matrix)) {
+    static_assert(
+        std::is_lvalue_reference_v<M> || !detail::EigenPlain<M>,
+        "heed: the weight is a temporary matrix, which the layer would look at when it is "
+        "gone: give it a name.");
+  }
   /// W(o, i) is data[o * stride + i].
   template <class E>
   WeightView(const E* data, Index out, Index in, Index stride)

@@ -140,7 +140,8 @@ struct TopLeftCausalMask {
   KeyRange visible(Index q_row, const MaskExtent&) const noexcept { return {0, q_row + 1}; }
 };
 
-/// Causal, and only so far back. With window_left = 1 and seqlen_q = seqlen_kv = 4:
+/// A query sees `window_left` keys before its own, its own, and `window_right` after it: causal
+/// unless `window_right` is given. With window_left = 1 and seqlen_q = seqlen_kv = 4:
 ///     1 0 0 0
 ///     1 1 0 0
 ///     0 1 1 0

@@ -19,6 +19,9 @@
 
 namespace heed::simd {
 
+#ifndef EIGEN_VECTORIZE
+#error "heed: needs Eigen's vectors: no EIGEN_DONT_VECTORIZE, no EIGEN_MAX_ALIGN_BYTES=0"
+#endif
 // Packets are internal to Eigen.
 static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "heed: needs Eigen 3.4");
 

@@ -72,7 +72,7 @@ inline Packet<float> widen(const int8* from) {
   const __m128i bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bits));
 }
-#elif defined(__SSE4_1__)
+#elif defined(__SSE4_1__) && !defined(__AVX__)
 inline Packet<float> widen(const bf16* from) {
   const __m128i bits = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
   return _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(bits), 16));

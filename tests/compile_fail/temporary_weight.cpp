@@ -1,0 +1,6 @@
+// expect: heed: the weight is a temporary matrix
+#include "heed/layers/linear.hpp"
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+heed::Linear<float> linear(const Matrix& in_out) { return {Matrix(in_out.transpose())}; }
