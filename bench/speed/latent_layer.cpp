@@ -51,9 +51,10 @@ class DeepSeek final : public LayerCase {
     rope_.rotate(layer_.k_rope(RowsView<float>(latent_)), size_.cached);
   }
   void attend() override {
-    heed::detail::attend_latent<float>(layer_, split_heads(query_, shape.num_heads),
-                                       std::as_const(cache_), CausalMask{}, layer_.softmax_scale(),
-                                       split_heads(heads_, shape.num_heads), options_, workspace_);
+    const double scale = layer_.softmax_scale();
+    const heed::detail::LatentPass<float, double> pass{layer_, scale, options_, workspace_};
+    pass.attend(split_heads(query_, shape.num_heads), std::as_const(cache_), CausalMask{},
+                split_heads(heads_, shape.num_heads));
   }
   /// With W_UK in the query and W_UV in the result, whichever path the layer took: in float64 the
   /// order matters nothing, and one row takes a moment instead of seconds.

@@ -90,108 +90,9 @@ constexpr MlaPath cheaper_path(const LatentShape& shape, Index seqlen_q, Index s
 
 namespace detail {
 
-/// q_nope W_UK stands for q_nope . (W_UK c_KV): the up-projection moves from every cached token to
-/// the query, and W_UV likewise from every token to the result.
-///
-/// \param query   [num_heads, rows, nope_dim + rope_dim]
-/// \param folded  [num_heads, rows, latent_dim + rope_dim], overwritten
-template <class T>
-void fold_queries(const LatentProjections<T>& layer, HeadsView<const T> query, HeadsView<T> folded,
-                  const AnyExecutor& executor) {
-  const LatentShape& shape = layer.shape();
-  executor.parallel_for(shape.num_heads, [&](Index head) {
-    layer.key_up(head).apply_transposed(query.head(head).middle_cols(0, shape.nope_dim),
-                                        folded.head(head).middle_cols(0, shape.latent_dim));
-    for (Index row = 0; row < query.rows; ++row)
-      std::copy_n(query.row(head, row) + shape.nope_dim, shape.rope_dim,
-                  folded.row(head, row) + shape.latent_dim);
-  });
-}
-/// \param latent_out  [num_heads, rows, latent_dim]; \param heads  [num_heads, rows, head_dim_v]
-template <class T>
-void unfold_results(const LatentProjections<T>& layer, HeadsView<const T> latent_out,
-                    HeadsView<T> heads, const AnyExecutor& executor) {
-  executor.parallel_for(layer.shape().num_heads, [&](Index head) {
-    layer.value_up(head).apply(latent_out.head(head), heads.head(head));
-  });
-}
-
-template <class T, class Cache, class Mask, class Score>
-void attend_absorbed(const LatentProjections<T>& layer, HeadsView<const T> query,
-                     const Cache& cache, const Mask& mask, const Score& score, HeadsView<T> heads,
-                     const LatentOptions& options, Workspace& workspace) {
-  const LatentShape& shape = layer.shape();
-  const Index rows = query.rows, width = layer.latent_width();
-  Matrices<T> scratch(workspace, rows * shape.num_heads * (width + shape.latent_dim));
-  const auto folded = split_heads(scratch.take(rows, shape.num_heads * width), shape.num_heads);
-  const auto latent_out =
-      split_heads(scratch.take(rows, shape.num_heads * shape.latent_dim), shape.num_heads);
-  fold_queries<T>(layer, query, folded, options.executor);
-  attend(folded, cache, mask, score, latent_out,
-         AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
-  unfold_results<T>(layer, latent_out, heads, options.executor);
-}
-
 /// Elements that expanded keys and values of some heads may take at a time (64 MiB of float); one
 /// head is the least.
 inline constexpr Index expanded_elements = Index{16} << 20;
-
-template <class T, class Cache, class Mask, class Score>
-void attend_expanded(const LatentProjections<T>& layer, HeadsView<const T> query,
-                     const Cache& cache, const Mask& mask, const Score& score, HeadsView<T> heads,
-                     const LatentOptions& options, Workspace& workspace) {
-  const LatentShape& shape = layer.shape();
-  const Index seqlen = cache.seqlen();
-  const Index key_width = layer.head_dim(), value_width = shape.head_dim_v;
-  const Index most =
-      std::clamp<Index>(expanded_elements / std::max<Index>(1, seqlen * (key_width + value_width)),
-                        1, shape.num_heads);
-  Matrices<T> scratch(workspace,
-                      seqlen * (layer.latent_width() + most * (key_width + value_width)));
-  const RowsView<T> latent = scratch.take(seqlen, layer.latent_width());
-  const HeadsView<T> key = split_heads(scratch.take(seqlen, most * key_width), most);
-  const HeadsView<T> value = split_heads(scratch.take(seqlen, most * value_width), most);
-  cache.read_latent(layer.c_kv(latent), layer.k_rope(latent));
-  for (Index begin = 0; begin < shape.num_heads; begin += most) {
-    const Index count = std::min(most, shape.num_heads - begin);
-    options.executor.parallel_for(count, [&](Index head) {
-      const RowsView<const T> c_kv = layer.c_kv(latent);
-      layer.key_up(begin + head).apply(c_kv, key.head(head).middle_cols(0, shape.nope_dim));
-      layer.value_up(begin + head).apply(c_kv, value.head(head));
-      for (Index row = 0; row < seqlen; ++row)
-        std::copy_n(layer.k_rope(latent).row(row), shape.rope_dim,
-                    key.row(head, row) + shape.nope_dim);
-    });
-    const MatrixSource<T> source(key.middle_heads(0, count), value.middle_heads(0, count),
-                                 dropped_keys(cache));
-    attend_heads<T>(query.middle_heads(begin, count), source, mask, score,
-                    heads.middle_heads(begin, count),
-                    {.executor = options.executor, .workspace = &workspace},
-                    {.first = begin, .num_heads = shape.num_heads});
-  }
-}
-
-/// The path that a pass names, or the cheaper one; of a cache that has let tokens go, the one whose
-/// cost does not grow with them.
-template <class Cache>
-MlaPath path_of(const LatentShape& shape, Index seqlen_q, const Cache& cache,
-                const LatentOptions& options) {
-  constexpr bool is_native = IsNative<Cache> && has_native_products<typename Cache::Element>;
-  if (options.path != MlaPath::automatic) return options.path;
-  if (!dropped_keys(cache).empty()) return MlaPath::absorbed;
-  return cheaper_path(shape, seqlen_q, cache.seqlen(),
-                      is_native ? Products::native : Products::widened);
-}
-
-template <class T, class Cache, class Mask, class Score>
-void attend_latent(const LatentProjections<T>& layer, HeadsView<const T> query, const Cache& cache,
-                   const Mask& mask, const Score& score, HeadsView<T> heads,
-                   const LatentOptions& options, Workspace& workspace) {
-  if (path_of(layer.shape(), query.rows, cache, options) == MlaPath::absorbed)
-    attend_absorbed(layer, query, cache, mask, score, heads, options, workspace);
-  else
-    attend_expanded(layer, query, cache, mask, score, heads, options, workspace);
-}
 
 /// A sequence of a batch, and its first row among those of all.
 template <class Cache, class Mask>
@@ -215,61 +116,158 @@ void for_each_run(std::span<const PlacedSequence<Cache, Mask>> placed, const F& 
   }
 }
 
-/// Some sequences of a batch on the absorbed path.
-/// \param query  [rows of all, num_heads * (nope_dim + rope_dim)]
-/// \param heads  [rows of all, num_heads * head_dim_v], overwritten where these have their rows
-template <class T, class Cache, class Mask, class Score>
-void attend_absorbed_batch(const LatentProjections<T>& layer, RowsView<const T> query,
-                           std::span<const PlacedSequence<Cache, Mask>> placed, const Score& score,
-                           RowsView<T> heads, const LatentOptions& options, Workspace& workspace) {
-  const Index num_heads = layer.shape().num_heads, latent_dim = layer.shape().latent_dim;
-  Index rows = 0;
-  for (const auto& one : placed) rows += one.sequence->seqlen;
-  Matrices<T> scratch(workspace, rows * num_heads * (layer.latent_width() + latent_dim));
-  const auto folded = split_heads(scratch.take(rows, num_heads * layer.latent_width()), num_heads);
-  const auto latent_out = split_heads(scratch.take(rows, num_heads * latent_dim), num_heads);
-  for_each_run(placed, [&](Index begin, Index row, Index count) {
-    fold_queries<T>(layer, split_heads(query.middle_rows(begin, count), num_heads),
-                    folded.middle_rows(row, count), options.executor);
-  });
-  BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace, placed.size());
-  Index first = 0;
-  for (const auto& one : placed) {
-    const auto& [seqlen, cache, mask] = *one.sequence;
-    attends.add(
-        {folded.middle_rows(first, seqlen), cache, mask, latent_out.middle_rows(first, seqlen)});
-    first += seqlen;
-  }
-  attend_batch(attends.all(), score,
-               AttendOptions<T>{.executor = options.executor, .workspace = &workspace});
-  for_each_run(placed, [&](Index begin, Index row, Index count) {
-    unfold_results<T>(layer, latent_out.middle_rows(row, count),
-                      split_heads(heads.middle_rows(begin, count), num_heads), options.executor);
-  });
-}
+/// The attention of a pass, over caches that hold its latents.
+///
+///     query  [num_heads, rows, nope_dim + rope_dim]
+///     heads  [num_heads, rows, head_dim_v], overwritten
+///
+/// In a batch, the rows of all sequences follow one another in both.
+template <class T, class Score>
+struct LatentPass {
+  const LatentProjections<T>& layer;
+  const Score& score;
+  const LatentOptions& options;
+  Workspace& workspace;
 
-/// The sequences of a batch whose path is the absorbed one together, the others one by one.
-/// Arguments as before.
-template <class T, class Cache, class Mask, class Score>
-void attend_latent_batch(const LatentProjections<T>& layer, RowsView<const T> query,
-                         std::span<const BatchSequence<Cache, Mask>> sequences, const Score& score,
-                         RowsView<T> heads, const LatentOptions& options, Workspace& workspace) {
-  const Index num_heads = layer.shape().num_heads;
-  BorrowedList<PlacedSequence<Cache, Mask>> absorbed(workspace, sequences.size());
-  Index begin = 0;
-  for (const auto& sequence : sequences) {
-    const auto& [seqlen, cache, mask] = sequence;
-    if (path_of(layer.shape(), seqlen, *cache, options) == MlaPath::absorbed)
-      absorbed.add({&sequence, begin});
+  /// On the path that is named, or the cheaper one.
+  template <class Cache, class Mask>
+  void attend(HeadsView<const T> query, const Cache& cache, const Mask& mask,
+              HeadsView<T> heads) const {
+    if (path_of(query.rows, cache) == MlaPath::absorbed)
+      attend_absorbed(query, cache, mask, heads);
     else
-      attend_expanded<T>(layer, split_heads(query.middle_rows(begin, seqlen), num_heads),
-                         std::as_const(*cache), mask, score,
-                         split_heads(heads.middle_rows(begin, seqlen), num_heads), options,
-                         workspace);
-    begin += seqlen;
+      attend_expanded(query, cache, mask, heads);
   }
-  attend_absorbed_batch<T>(layer, query, absorbed.all(), score, heads, options, workspace);
-}
+  /// The sequences of a batch whose path is the absorbed one together, the others one by one.
+  template <class Cache, class Mask>
+  void attend_batch(std::span<const BatchSequence<Cache, Mask>> sequences, HeadsView<const T> query,
+                    HeadsView<T> heads) const {
+    BorrowedList<PlacedSequence<Cache, Mask>> absorbed(workspace, sequences.size());
+    Index begin = 0;
+    for (const auto& sequence : sequences) {
+      const auto& [seqlen, cache, mask] = sequence;
+      if (path_of(seqlen, *cache) == MlaPath::absorbed)
+        absorbed.add({&sequence, begin});
+      else
+        attend_expanded(query.middle_rows(begin, seqlen), std::as_const(*cache), mask,
+                        heads.middle_rows(begin, seqlen));
+      begin += seqlen;
+    }
+    attend_absorbed_batch(absorbed.all(), query, heads);
+  }
+
+ private:
+  const LatentShape& shape() const { return layer.shape(); }
+  AttendOptions<T> attend_options() const {
+    return {.executor = options.executor, .workspace = &workspace};
+  }
+  /// The path that the pass names, or the cheaper one; of a cache that has let tokens go, the one
+  /// whose cost does not grow with them.
+  template <class Cache>
+  MlaPath path_of(Index seqlen_q, const Cache& cache) const {
+    constexpr bool is_native = IsNative<Cache> && has_native_products<typename Cache::Element>;
+    if (options.path != MlaPath::automatic) return options.path;
+    if (!dropped_keys(cache).empty()) return MlaPath::absorbed;
+    return cheaper_path(shape(), seqlen_q, cache.seqlen(),
+                        is_native ? Products::native : Products::widened);
+  }
+
+  /// q_nope W_UK stands for q_nope . (W_UK c_KV): the up-projection moves from every cached token
+  /// to the query, and W_UV likewise from every token to the result.
+  /// \param folded  [num_heads, rows, latent_dim + rope_dim], overwritten
+  void fold_queries(HeadsView<const T> query, HeadsView<T> folded) const {
+    options.executor.parallel_for(shape().num_heads, [&](Index head) {
+      layer.key_up(head).apply_transposed(query.head(head).middle_cols(0, shape().nope_dim),
+                                          folded.head(head).middle_cols(0, shape().latent_dim));
+      for (Index row = 0; row < query.rows; ++row)
+        std::copy_n(query.row(head, row) + shape().nope_dim, shape().rope_dim,
+                    folded.row(head, row) + shape().latent_dim);
+    });
+  }
+  /// \param latent_out  [num_heads, rows, latent_dim]
+  void unfold_results(HeadsView<const T> latent_out, HeadsView<T> heads) const {
+    options.executor.parallel_for(shape().num_heads, [&](Index head) {
+      layer.value_up(head).apply(latent_out.head(head), heads.head(head));
+    });
+  }
+  struct Folded {
+    HeadsView<T> query, out;
+  };
+  /// What queries are folded to, and what attention over latents gives.
+  Folded take_folded(Matrices<T>& scratch, Index rows) const {
+    const Index num_heads = shape().num_heads;
+    const HeadsView<T> query =
+        split_heads(scratch.take(rows, num_heads * layer.latent_width()), num_heads);
+    return {query, split_heads(scratch.take(rows, num_heads * shape().latent_dim), num_heads)};
+  }
+  Index folded_elements(Index rows) const {
+    return rows * shape().num_heads * (layer.latent_width() + shape().latent_dim);
+  }
+
+  template <class Cache, class Mask>
+  void attend_absorbed(HeadsView<const T> query, const Cache& cache, const Mask& mask,
+                       HeadsView<T> heads) const {
+    Matrices<T> scratch(workspace, folded_elements(query.rows));
+    const Folded folded = take_folded(scratch, query.rows);
+    fold_queries(query, folded.query);
+    heed::attend(folded.query, cache, mask, score, folded.out, attend_options());
+    unfold_results(folded.out, heads);
+  }
+  template <class Cache, class Mask>
+  void attend_absorbed_batch(std::span<const PlacedSequence<Cache, Mask>> placed,
+                             HeadsView<const T> query, HeadsView<T> heads) const {
+    Index rows = 0;
+    for (const auto& one : placed) rows += one.sequence->seqlen;
+    Matrices<T> scratch(workspace, folded_elements(rows));
+    const Folded folded = take_folded(scratch, rows);
+    for_each_run(placed, [&](Index begin, Index row, Index count) {
+      fold_queries(query.middle_rows(begin, count), folded.query.middle_rows(row, count));
+    });
+    BorrowedList<AttendSequence<T, Cache, Mask>> attends(workspace, placed.size());
+    Index first = 0;
+    for (const auto& one : placed) {
+      const auto& [seqlen, cache, mask] = *one.sequence;
+      attends.add({folded.query.middle_rows(first, seqlen), cache, mask,
+                   folded.out.middle_rows(first, seqlen)});
+      first += seqlen;
+    }
+    heed::attend_batch(attends.all(), score, attend_options());
+    for_each_run(placed, [&](Index begin, Index row, Index count) {
+      unfold_results(folded.out.middle_rows(row, count), heads.middle_rows(begin, count));
+    });
+  }
+
+  template <class Cache, class Mask>
+  void attend_expanded(HeadsView<const T> query, const Cache& cache, const Mask& mask,
+                       HeadsView<T> heads) const {
+    const Index seqlen = cache.seqlen(), num_heads = shape().num_heads;
+    const Index key_width = layer.head_dim(), value_width = shape().head_dim_v;
+    const Index most = std::clamp<Index>(
+        expanded_elements / std::max<Index>(1, seqlen * (key_width + value_width)), 1, num_heads);
+    Matrices<T> scratch(workspace,
+                        seqlen * (layer.latent_width() + most * (key_width + value_width)));
+    const RowsView<T> latent = scratch.take(seqlen, layer.latent_width());
+    const HeadsView<T> key = split_heads(scratch.take(seqlen, most * key_width), most);
+    const HeadsView<T> value = split_heads(scratch.take(seqlen, most * value_width), most);
+    cache.read_latent(layer.c_kv(latent), layer.k_rope(latent));
+    for (Index begin = 0; begin < num_heads; begin += most) {
+      const Index count = std::min(most, num_heads - begin);
+      options.executor.parallel_for(count, [&](Index head) {
+        const RowsView<const T> c_kv = layer.c_kv(latent);
+        layer.key_up(begin + head).apply(c_kv, key.head(head).middle_cols(0, shape().nope_dim));
+        layer.value_up(begin + head).apply(c_kv, value.head(head));
+        for (Index row = 0; row < seqlen; ++row)
+          std::copy_n(layer.k_rope(latent).row(row), shape().rope_dim,
+                      key.row(head, row) + shape().nope_dim);
+      });
+      const MatrixSource<T> source(key.middle_heads(0, count), value.middle_heads(0, count),
+                                   dropped_keys(cache));
+      attend_heads<T>(query.middle_heads(begin, count), source, mask, score,
+                      heads.middle_heads(begin, count), attend_options(),
+                      {.first = begin, .num_heads = num_heads});
+    }
+  }
+};
 
 }  // namespace detail
 }  // namespace heed

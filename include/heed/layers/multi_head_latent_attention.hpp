@@ -147,7 +147,9 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
       guards.add({*sequence.cache, sequence.seqlen});
       begin += sequence.seqlen;
     }
-    detail::attend_latent_batch<T>(*this, query, sequences, score, heads, options, workspace);
+    const detail::LatentPass<T, Score> pass{*this, score, options, workspace};
+    pass.attend_batch(sequences, split_heads(query, shape_.num_heads),
+                      split_heads(heads, shape_.num_heads));
     weights_.out.apply(heads, out, options.executor);
     for (auto& guard : guards.writable()) guard.keep();
   }
@@ -175,8 +177,9 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
   this->project_latent(x, latent, positions, options.executor);
   cache.append(this->c_kv(latent), this->k_rope(latent));
   detail::AppendGuard guard(cache, x.rows);
-  detail::attend_latent<T>(*this, split_heads(query, shape_.num_heads), std::as_const(cache), mask,
-                           score, split_heads(heads, shape_.num_heads), options, workspace);
+  const detail::LatentPass<T, Score> pass{*this, score, options, workspace};
+  pass.attend(split_heads(query, shape_.num_heads), std::as_const(cache), mask,
+              split_heads(heads, shape_.num_heads));
   weights_.out.apply(heads, out, options.executor);
   guard.keep();
 }
