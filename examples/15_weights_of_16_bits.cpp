@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Weights in bf16 where they lie, as in a mapped checkpoint: nothing is copied, and the results are
-// those of the same numbers in float.
+// Weights in bf16 where they lie, as in a mapped checkpoint: nothing is copied, and the results of
+// a few rows have the bits that the same numbers in float give.
 #include <cstddef>
 #include <cstdio>
 #include <initializer_list>

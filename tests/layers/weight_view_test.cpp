@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Weights of 16 bits: whatever a weight is stored as, results have the bits of the same numbers in
-/// the layer's type.
+/// Weights of 16 bits: results of up to 64 rows have the bits of the same numbers in the layer's
+/// type.
 
 #include "heed/layers/weight_view.hpp"
 

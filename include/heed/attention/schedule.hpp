@@ -66,7 +66,7 @@ struct Splits {
   Index gap = 0;         ///< splits in it
 
   Splits() = default;
-  /// \param seen  some rows see none but these
+  /// \param seen  no row sees any other key
   Splits(KeyRange seen, KeyRange dropped) : first(seen.begin / split_size) {
     const Index end = std::max(first, ceil_div(seen.end, split_size));
     const Index gap_begin = std::clamp(ceil_div(dropped.begin, split_size), first, end);
@@ -135,8 +135,8 @@ struct TaskMemory {
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
   }
   /// A block for every task that the executor may ever run at once, so that no task allocates, in
-  /// this call or in a later one of more tasks, unless there is none. To be called when all else of
-  /// the call is borrowed, which would take these blocks.
+  /// this call or in a later one of more tasks. (A workspace of one call makes none.) To be called
+  /// when all else of the call is borrowed, which would take these blocks.
   void reserve(const AnyExecutor& executor) const {
     workspace.reserve(executor.concurrency(), bytes);
   }
@@ -150,7 +150,8 @@ struct TaskMemory {
   }
 };
 
-/// Some splits of a tile's keys one after another, and one if there are none: fills scratch.total.
+/// Some splits of a tile's keys one after another, or one of which it sees nothing: fills
+/// scratch.total.
 /// \param sweep_split  (keys, scratch): fills scratch.partial
 template <class T, class Source, class SweepSplit>
 void sweep_in_order(const Splits& splits, Index rows, const TileScratch<T, Source>& scratch,

@@ -46,10 +46,10 @@ class Workspace {
     Block block_;
   };
 
-  /// What becomes of blocks that were not borrowed yet.
+  /// Whether `reserve` makes blocks ahead.
   enum class Use {
-    many_calls,  ///< they wait for a later call, so that it need not allocate
-    one_call,    ///< there is none: `reserve` does nothing
+    many_calls,  ///< it does, so that no later call need allocate
+    one_call,    ///< it does nothing: there is no later call
   };
   explicit Workspace(Use use = Use::many_calls) : use_(use) {}
   /// A layer that is moved takes its scratch along; one that is copied starts with none.

@@ -64,7 +64,7 @@ class KvCache {
       : KvCache(Layout(checked(pool.entry(), capacity, window)),
                 detail::PageTable(pool.store(), detail::Placement::pooled, capacity, window)) {}
   template <class E, class S>
-  KvCache(const PagePool<E, S>&, Index capacity, std::optional<CacheWindow> = {})
+  explicit KvCache(const PagePool<E, S>&, Index capacity, std::optional<CacheWindow> = {})
       : KvCache(capacity) {
     static_assert(std::same_as<PagePool<E, S>, PagePool<Entry, Stored>>,
                   "heed: a KvCache<Entry, Stored> takes its pages from a PagePool<Entry, Stored>.");

@@ -31,7 +31,8 @@ struct GroupedWeights {
 };
 
 /// Queries, keys and values of an input: projected, normed and rotated. What GroupedQueryAttention
-/// does before it attends; public, so that you can attend by hand.
+/// does before it attends; public, so that you can attend by hand. Positions are RowPositions, or
+/// anything with a `check` and a `rotate` as it has them.
 template <class T>
 class GroupedProjections {
  public:

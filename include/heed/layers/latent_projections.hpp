@@ -40,7 +40,8 @@ struct LatentWeights {
 };
 
 /// Queries and latents of an input: projected, normed and rotated. What MultiHeadLatentAttention
-/// does before it attends; public, so that you can attend by hand.
+/// does before it attends; public, so that you can attend by hand. Positions are RowPositions, or
+/// anything with a `check` and a `rotate` as it has them.
 ///
 /// Source: DeepSeek-V2, arXiv:2405.04434, eq. 9 to 13 and 37 to 43.
 template <class T>

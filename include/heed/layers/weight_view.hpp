@@ -12,14 +12,25 @@
 
 namespace heed {
 
+namespace detail {
+
+/// Whether a view of a temporary M would outlive what it looks at: of a matrix, or of the copy that
+/// a Ref of const may hold.
+template <class M>
+inline constexpr bool holds_memory = EigenPlain<M>;
+template <class P, int options, class Stride>
+inline constexpr bool holds_memory<Eigen::Ref<const P, options, Stride>> = true;
+
+}  // namespace detail
+
 /// What the numbers of a weight may be where a layer computes in T.
 template <class E, class T>
 concept WeightElement = detail::OneOf<E, T, bf16, f16>;
 
 /// A weight W [out, in] in somebody's memory, as checkpoints store it: of T, bf16 or f16, which is
 /// no part of the view's type. Numbers of 16 bits are widened in registers, which is exact: a
-/// result has the bits that it has with the weight widened beforehand. (But with AVX2 or SSE and
-/// more than 64 rows, which Eigen multiplies where the weight is of T.)
+/// result has the bits that it has with the weight widened beforehand. Except `apply` to more than
+/// 64 rows with AVX2 or SSE, where Eigen multiplies weights of T.
 template <class T>
 class WeightView {
  public:

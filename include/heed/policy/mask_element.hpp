@@ -74,7 +74,7 @@ struct DenseMask {
 
 /// Your own rule: visible(query_position, key_position) -> bool, called for every pair of a page
 /// that is not skipped by another mask beside it, by several threads at once. What it throws,
-/// `attend` throws, with a part of `out` written.
+/// `attend` throws, and a part of `out` may be written by then.
 ///
 ///     CustomMask{[](Index query, Index key) { return key <= query && key % 2 == 0; }}
 template <class Visible>

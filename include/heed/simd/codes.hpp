@@ -102,8 +102,9 @@ struct DepthStep<float, SplitCode<Codes, Code>> {
     for (int i = 0; i < Codes; ++i) all.code[i] = code(i);
     return all;
   }
-  /// The instruction multiplies codes with a sign by codes without one, so a page's get it or lose
-  /// it. \param row  of a page, which says which half of int4 it is
+  /// The instruction multiplies bytes without a sign by bytes with one. So where factors have one,
+  /// a page's codes lose theirs: what is added to each, `start` takes off the sum.
+  /// \param row  of a page, which says which half of int4 it is
   template <class Element>
   static __m512i page_codes(__m512i elements, Index row) {
     if constexpr (std::same_as<Element, int8>) {

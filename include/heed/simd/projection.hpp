@@ -107,6 +107,15 @@ void project_whole_vectors(RowsView<const T> x, RowsView<const Element> weight, 
   });
 }
 
+/// The last numbers of a row, fewer than a vector, and zeros behind them. Tails are vectors, too:
+/// products and sums of scalars a compiler may contract for one element and not for another.
+template <class T, class Element>
+Packet<T> load_rest(const Element* from, Index count) {
+  T lane[lanes<T>] = {};
+  for (Index i = 0; i < count; ++i) lane[i] = static_cast<T>(from[i]);
+  return load(lane);
+}
+
 /// Up to so many rows of x are multiplied here, whatever the target; more of them by Eigen's
 /// kernel, if the weight is of T, where it takes less time (docs/decisions.md): 16 registers are
 /// few for a tile of dot products.
@@ -137,8 +146,8 @@ void project_by_eigen(RowsView<const T> x, RowsView<const T> weight, RowsView<T>
 ///
 /// Up to detail::most_rows rows this allocates nothing, and the bits of a row of y depend on that
 /// row of x alone: not on how many there are, nor on the outputs that are computed at a time.
-/// Widths that are no multiple of the vector width are right, but their last inputs are taken one
-/// by one. Takes up to 84 KB of stack.
+/// Widths that are no multiple of the vector width are right, but their tails are slow. Takes up to
+/// 84 KB of stack.
 template <WeightLayout layout, class T, class Element>
 void multiply(RowsView<const T> x, RowsView<const Element> weight, RowsView<T> y) {
   constexpr Index n = lanes<T>;
@@ -149,22 +158,24 @@ void multiply(RowsView<const T> x, RowsView<const Element> weight, RowsView<T> y
     const Index whole = x.cols / n * n;
     detail::project_whole_vectors<T, Element>(x.middle_cols(0, whole), weight.middle_cols(0, whole),
                                               y);
-    if (whole < x.cols)
-      for (Index r = 0; r < y.rows; ++r)
-        for (Index o = 0; o < y.cols; ++o) {
-          T rest = 0;
-          for (Index k = whole; k < x.cols; ++k) rest += x(r, k) * static_cast<T>(weight(o, k));
-          y(r, o) += rest;
-        }
+    if (const Index rest = x.cols - whole; rest > 0)
+      for (Index r = 0; r < y.rows; ++r) {
+        const auto last = detail::load_rest<T>(x.row(r) + whole, rest);
+        for (Index o = 0; o < y.cols; ++o)
+          y(r, o) += sum_lanes(mul(last, detail::load_rest<T>(weight.row(o) + whole, rest)));
+      }
   } else {
     const Index whole = y.cols / n * n;
     if (whole > 0)
       product<T, Element>(x, weight.middle_cols(0, whole), y.middle_cols(0, whole), nullptr);
-    for (Index r = 0; r < y.rows; ++r)
-      for (Index o = whole; o < y.cols; ++o) {
-        T sum = 0;
-        for (Index k = 0; k < x.cols; ++k) sum += x(r, k) * static_cast<T>(weight(k, o));
-        y(r, o) = sum;
+    if (const Index rest = y.cols - whole; rest > 0)
+      for (Index r = 0; r < y.rows; ++r) {
+        auto sum = broadcast(T{0});
+        for (Index k = 0; k < x.cols; ++k)
+          sum = mul_add(broadcast(x(r, k)), detail::load_rest<T>(weight.row(k) + whole, rest), sum);
+        T lane[n];
+        store(lane, sum);
+        std::copy_n(lane, rest, y.row(r) + whole);
       }
   }
 }
