@@ -43,7 +43,7 @@ class WeightView {
   WeightView(M&& matrix)  // NOLINT(*-explicit-*)
       : WeightView(RowsView<const typename std::remove_cvref_t<M>::Scalar>(matrix)) {
     static_assert(
-        std::is_lvalue_reference_v<M> || !detail::EigenPlain<M>,
+        std::is_lvalue_reference_v<M> || !detail::holds_memory<std::remove_cv_t<M>>,
         "heed: the weight is a temporary matrix, which the layer would look at when it is "
         "gone: give it a name.");
   }
