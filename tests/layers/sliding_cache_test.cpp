@@ -108,7 +108,7 @@ TEST(SlidingCache, OfLatentsTakesNoMoreScratchForALongerText) {
     return workspace.bytes();
   };
   const std::size_t few = bytes_after(40);  // some parts of 1024 keys, of which most were let go
-  EXPECT_EQ(bytes_after(200), few);
+  EXPECT_EQ(bytes_after(60), few);
 }
 
 TEST(SlidingCache, IsAsItWasAfterAPassThatThrows) {
