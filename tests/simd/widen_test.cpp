@@ -46,14 +46,17 @@ TYPED_TEST(Widen, IsExact) {
                      std::numeric_limits<float>::quiet_NaN(), 7.25F});
   constexpr Index n = simd::lanes<T>;
   for (Index i = 0; i + n <= std::ssize(elements); i += n) {
-    T found[n];
-    simd::store(found, simd::load_as<T>(elements.data() + i));
-    for (Index lane = 0; lane < n; ++lane) {
-      const auto expected = static_cast<T>(elements[static_cast<std::size_t>(i + lane)]);
-      if (std::isnan(expected))
-        EXPECT_TRUE(std::isnan(found[lane])) << i + lane;
-      else
-        EXPECT_EQ(found[lane], expected) << i + lane;
+    const Element* const from = elements.data() + i;
+    for (const auto& loaded : {simd::load_as<T>(from), simd::load_as_without_constants<T>(from)}) {
+      T found[n];
+      simd::store(found, loaded);
+      for (Index lane = 0; lane < n; ++lane) {
+        const auto expected = static_cast<T>(from[lane]);
+        if (std::isnan(expected))
+          EXPECT_TRUE(std::isnan(found[lane])) << i + lane;
+        else
+          EXPECT_EQ(found[lane], expected) << i + lane;
+      }
     }
   }
 }

@@ -61,7 +61,7 @@ struct DepthStep {
   static constexpr Index depth = lanes<T>;
   template <class Element>
   static Operand along(const Element* row) {
-    return load_as<T>(row);
+    return load_as_without_constants<T>(row);
   }
 };
 

@@ -128,4 +128,17 @@ Packet<T> load_as(const Element* from) {
     return detail::widen_lanes<T>(from);
 }
 
+/// The same for tiles that have no register left for a constant, such as the places of a shuffle:
+/// one of their sums would be in memory.
+template <class T, class Element>
+Packet<T> load_as_without_constants(const Element* from) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float> && std::is_same_v<Element, bf16>) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+#endif
+  return load_as<T>(from);
+}
+
 }  // namespace heed::simd
