@@ -26,6 +26,12 @@ using test::view;
 constexpr Index num_tokens = 400;
 constexpr CacheWindow window{.num_sink_tokens = 2, .window_left = 50};
 constexpr SinkWindowMask mask{.num_sink_tokens = 2, .window_left = 50};
+constexpr LatentShape latent_shape{.model_dim = 24,
+                                   .num_heads = 3,
+                                   .latent_dim = 20,
+                                   .rope_dim = 6,
+                                   .nope_dim = 10,
+                                   .head_dim_v = 8};
 
 /// What `mask` shows, in its definition's words.
 bool in_window(Index, Index q_row, Index k) {
@@ -58,16 +64,10 @@ TEST(SlidingCache, OfKeysAndValues) {
 }
 
 TEST(SlidingCache, OfLatentsOnEitherPath) {
-  constexpr LatentShape shape{.model_dim = 24,
-                              .num_heads = 3,
-                              .latent_dim = 20,
-                              .rope_dim = 6,
-                              .nope_dim = 10,
-                              .head_dim_v = 8};
   Random random(2);
-  const test::LatentCase<double> layer_case({.shape = shape}, random);
+  const test::LatentCase<double> layer_case({.shape = latent_shape}, random);
   const auto layer = layer_case.layer();
-  const auto x = test::normal_matrix<double>(num_tokens, shape.model_dim, random);
+  const auto x = test::normal_matrix<double>(num_tokens, latent_shape.model_dim, random);
   using Cache = KvCache<LatentKv<20, 6>, double>;
   for (const MlaPath path : {MlaPath::absorbed, MlaPath::expanded}) {
     const auto run = [&](Cache cache, Index chunk, const auto& seen) {
@@ -88,20 +88,14 @@ TEST(SlidingCache, OfLatentsOnEitherPath) {
 
 // Expanding would take scratch for all tokens there have been.
 TEST(SlidingCache, OfLatentsTakesNoMoreScratchForALongerText) {
-  constexpr LatentShape shape{.model_dim = 24,
-                              .num_heads = 3,
-                              .latent_dim = 20,
-                              .rope_dim = 6,
-                              .nope_dim = 10,
-                              .head_dim_v = 8};
   constexpr Index chunk = 64;
   Random random(4);
-  const test::LatentCase<float> layer_case({.shape = shape}, random);
+  const test::LatentCase<float> layer_case({.shape = latent_shape}, random);
   const auto layer = layer_case.layer();
   KvCache<LatentKv<20, 6>> cache(window.capacity(chunk), {}, window);
   Workspace workspace;
-  const auto x = test::normal_matrix<float>(chunk, shape.model_dim, random);
-  Matrix<float> out(chunk, shape.model_dim);
+  const auto x = test::normal_matrix<float>(chunk, latent_shape.model_dim, random);
+  Matrix<float> out(chunk, latent_shape.model_dim);
   const auto bytes_after = [&](Index chunks) {
     for (Index i = 0; i < chunks; ++i)
       layer.forward(view(x), cache, mask, view(out), {.workspace = &workspace});
