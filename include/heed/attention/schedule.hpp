@@ -57,8 +57,8 @@ constexpr Index tile_rows(Index head_dim, Index head_dim_v) {
   return head_dim + head_dim_v > 512 ? max_rows_per_tile / 2 : max_rows_per_tile;
 }
 
-/// The splits of a sequence that hold keys which some rows may see, numbered: split i is keys
-/// [i * split_size, (i + 1) * split_size). Those that a window has let go are a gap among them.
+/// The splits of a sequence that hold keys which some rows may see, in their order. Those that a
+/// window has let go are a gap among them.
 struct Splits {
   Index first = 0;
   Index count = 0;

@@ -51,7 +51,8 @@ class Workspace {
     many_calls,  ///< it does, so that no later call need allocate
     one_call,    ///< it does nothing: there is no later call
   };
-  explicit Workspace(Use use = Use::many_calls) : use_(use) {}
+  Workspace() = default;
+  explicit Workspace(Use use) : use_(use) {}
   /// A layer that is moved takes its scratch along; one that is copied starts with none.
   Workspace(Workspace&& other) noexcept
       : use_(other.use_), free_(std::move(other.free_)), blocks_(std::exchange(other.blocks_, 0)),
@@ -127,7 +128,7 @@ class Workspace {
     free_.push_back(std::move(block));
   }
 
-  Use use_;
+  Use use_ = Use::many_calls;
   mutable std::mutex mutex_;
   std::vector<Block> free_;
   std::size_t blocks_ = 0;  // free and borrowed
