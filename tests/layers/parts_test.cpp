@@ -261,5 +261,29 @@ TYPED_TEST(LayerParts, LayersGiveTheSameBitsOnAnyThreads) {
   expect_same_bits<TypeParam>(latent_case.layer(), [&] { return latent_case.cache(101); }, 300);
 }
 
+// What a pass writes, it writes when it no longer reads its input.
+TYPED_TEST(LayerParts, LayersMayOverwriteTheirInput) {
+  Random random(8);
+  const auto expect_in_place = [&](const auto& layer, auto cache, Index model_dim) {
+    auto x = test::normal_matrix<TypeParam>(7, model_dim, random);
+    Matrix<TypeParam> out(7, model_dim);
+    auto same_cache = cache.fork();
+    layer.forward(view(std::as_const(x)), cache, CausalMask{}, view(out));
+    layer.forward(view(std::as_const(x)), same_cache, CausalMask{}, view(x));
+    EXPECT_EQ(x.data, out.data);
+  };
+  const GroupedShape grouped{.model_dim = 300, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};
+  const test::GroupedCase<TypeParam> grouped_case({.shape = grouped}, random);
+  expect_in_place(grouped_case.layer(), KvCache<FullKv<2, 16>, TypeParam>(7), 300);
+  const LatentShape latent{.model_dim = 300,
+                           .num_heads = 4,
+                           .latent_dim = 16,
+                           .rope_dim = 8,
+                           .nope_dim = 4,
+                           .head_dim_v = 8};
+  const test::LatentCase<TypeParam> latent_case({.shape = latent}, random);
+  expect_in_place(latent_case.layer(), latent_case.cache(7), 300);
+}
+
 }  // namespace
 }  // namespace heed
