@@ -27,15 +27,21 @@ class FilledCase final : public QualityCase {
  public:
   FilledCase(const Inputs& inputs, const Entry& entry, const AnyExecutor& executor)
       : sizes_(inputs.sizes()), softmax_scale_(inputs.softmax_scale), executor_(executor),
-        query_(inputs.query.cast<T>()), out_(query_.rows(), sizes_.num_heads * sizes_.head_dim_v),
-        cache_(inputs.seqlen(), entry) {
-    const MatrixT key = inputs.key.cast<T>(), value = inputs.value.cast<T>();
-    if constexpr (is_latent<Entry>)
-      cache_.append(RowsView<const T>(key).middle_cols(0, entry.latent_dim),
-                    RowsView<const T>(key).middle_cols(entry.latent_dim, entry.rope_dim));
-    else
-      cache_.append(split_heads(RowsView<const T>(key), sizes_.num_kv_heads),
-                    split_heads(RowsView<const T>(value), sizes_.num_kv_heads));
+        query_(inputs.query.cast<T>()), key_(inputs.key.cast<T>()), value_(inputs.value.cast<T>()),
+        out_(query_.rows(), sizes_.num_heads * sizes_.head_dim_v), cache_(inputs.seqlen(), entry) {
+    fill();
+  }
+
+  void fill() override {
+    cache_.clear();
+    const RowsView<const T> key(key_), value(value_);
+    if constexpr (is_latent<Entry>) {
+      const Entry& entry = cache_.entry();
+      cache_.append(key.middle_cols(0, entry.latent_dim),
+                    key.middle_cols(entry.latent_dim, entry.rope_dim));
+    } else {
+      cache_.append(split_heads(key, sizes_.num_kv_heads), split_heads(value, sizes_.num_kv_heads));
+    }
   }
 
   Index bytes_per_token() const override { return static_cast<Index>(cache_.bytes_per_token()); }
@@ -83,7 +89,7 @@ class FilledCase final : public QualityCase {
   Sizes sizes_;
   double softmax_scale_;
   AnyExecutor executor_;
-  MatrixT query_, out_;
+  MatrixT query_, key_, value_, out_;
   Cache cache_;
   Workspace workspace_;
 };

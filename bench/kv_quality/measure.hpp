@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Fills a cache of each element type, and measures errors and decode times.
+/// Fills a cache of each element type, and measures errors and times.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,8 +21,9 @@ struct QualityRow {
   std::string element;
   Index bytes_per_token = 0;
   Errors errors;
-  double kernel_error = 0;  ///< as a part of what rounding may do
-  double median_seconds = 0;
+  double kernel_error = 0;    ///< as a part of what rounding may do
+  double append_seconds = 0;  ///< of a token, among all in one call; median
+  double decode_seconds = 0;  ///< median
 
   bool is_right() const { return kernel_error <= 1; }
 };
@@ -33,33 +35,37 @@ struct QualityTable {
 
 namespace detail {
 
-/// Decode steps over all caches in turns, so that what else the machine does hits all.
-inline void time_decode(std::span<const std::unique_ptr<QualityCase>> cases,
-                        std::vector<QualityRow>& rows, double seconds_per_case) {
+/// The median time of a step of each case, all in turns, so that what else the machine does hits
+/// all. \param step  (case)
+template <class Step>
+std::vector<double> median_seconds(std::span<const std::unique_ptr<QualityCase>> cases,
+                                   double seconds_per_case, const Step& step) {
   using Clock = std::chrono::steady_clock;
   constexpr std::size_t least_rounds = 5, most_rounds = 200;
   std::vector<std::vector<double>> samples(cases.size());
-  for (const auto& one : cases) one->decode();
+  for (const auto& one : cases) step(*one);
   const auto enough = seconds_per_case * static_cast<double>(cases.size());
   double spent = 0;
   for (std::size_t round = 0; round < most_rounds && (round < least_rounds || spent < enough);
        ++round)
     for (std::size_t i = 0; i < cases.size(); ++i) {
       const auto begin = Clock::now();
-      cases[i]->decode();
+      step(*cases[i]);
       samples[i].push_back(std::chrono::duration<double>(Clock::now() - begin).count());
       spent += samples[i].back();
     }
-  for (std::size_t i = 0; i < cases.size(); ++i) {
-    const auto middle = samples[i].begin() + std::ssize(samples[i]) / 2;
-    std::nth_element(samples[i].begin(), middle, samples[i].end());
-    rows[i].median_seconds = *middle;
+  std::vector<double> medians;
+  for (auto& of_case : samples) {
+    const auto middle = of_case.begin() + std::ssize(of_case) / 2;
+    std::nth_element(of_case.begin(), middle, of_case.end());
+    medians.push_back(*middle);
   }
+  return medians;
 }
 
 }  // namespace detail
 
-/// \param seconds_per_case  about how long decode steps of each are timed; at least five are
+/// \param seconds_per_case  about how long steps of each are timed; at least five are
 inline QualityTable measure_quality(const Inputs& inputs, std::span<const QualityElement> elements,
                                     const AnyExecutor& executor, double seconds_per_case) {
   QualityTable table;
@@ -106,8 +112,16 @@ inline QualityTable measure_quality(const Inputs& inputs, std::span<const Qualit
   table.entropy_bits /= static_cast<double>(sizes.num_heads * inputs.num_queries());
   for (std::size_t c = 0; c < cases.size(); ++c) table.rows[c].errors = sums[c].errors();
   // What is wrong is not timed.
-  if (std::ranges::all_of(table.rows, &QualityRow::is_right))
-    detail::time_decode(cases, table.rows, seconds_per_case);
+  if (std::ranges::all_of(table.rows, &QualityRow::is_right)) {
+    const auto append =
+        detail::median_seconds(cases, seconds_per_case, std::mem_fn(&QualityCase::fill));
+    const auto decode =
+        detail::median_seconds(cases, seconds_per_case, std::mem_fn(&QualityCase::decode));
+    for (std::size_t c = 0; c < cases.size(); ++c) {
+      table.rows[c].append_seconds = append[c] / static_cast<double>(inputs.seqlen());
+      table.rows[c].decode_seconds = decode[c];
+    }
+  }
   return table;
 }
 

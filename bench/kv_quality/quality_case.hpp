@@ -14,6 +14,8 @@ class QualityCase {
  public:
   virtual ~QualityCase() = default;
 
+  /// Puts all tokens in, in one call, once more.
+  virtual void fill() = 0;
   /// By the cache's own account.
   virtual Index bytes_per_token() const = 0;
   /// What the cache gives back for one head.

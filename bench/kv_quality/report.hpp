@@ -39,14 +39,16 @@ inline std::string markdown(const Inputs& inputs, const QualityTable& table) {
                      " tokens; " + inputs.text + "; entropy " +
                      detail::formatted("%.1f", table.entropy_bits) + " bits\n\n";
   text +=
-      "| element | bytes per token | output error | worst row | score error | KL, nats | decode, "
-      "us |\n| --- | --- | --- | --- | --- | --- | --- |\n";
+      "| element | bytes per token | output error | worst row | score error | KL, nats | append, "
+      "us a "
+      "token | decode, us |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const QualityRow& row : table.rows)
     text += "| " + row.element + " | " + std::to_string(row.bytes_per_token) + " | " +
             detail::error_text(row.errors.out) + " | " + detail::error_text(row.errors.worst_row) +
             " | " + detail::error_text(row.errors.score) + " | " +
             detail::error_text(row.errors.divergence) + " | " +
-            detail::formatted("%.0f", 1e6 * row.median_seconds) + " |\n";
+            detail::formatted("%.2g", 1e6 * row.append_seconds) + " | " +
+            detail::formatted("%.0f", 1e6 * row.decode_seconds) + " |\n";
   return text;
 }
 

@@ -4,6 +4,7 @@
 
 #include "heed/simd/nibbles.hpp"
 
+#include <cstdint>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -14,7 +15,11 @@ namespace heed {
 namespace {
 
 using simd::code_of;
-using simd::set_code;
+
+void set_code(int4& element, Index row, int code) {
+  const auto nibble = static_cast<std::uint8_t>((code + 15) / 2);
+  simd::set_nibbles(&nibble, 1, row, &element);
+}
 
 TEST(Nibbles, HoldEveryPairOfCodes) {
   for (int even = -15; even <= 15; even += 2)
@@ -36,6 +41,27 @@ TEST(Nibbles, OfTheOtherRowStay) {
   EXPECT_EQ(code_of(element, 0), 9);
   set_code(element, 0, -15);
   EXPECT_EQ(code_of(element, 1), 15);
+  element.pair = 0x5A;
+  simd::clear_code(element, 4);
+  EXPECT_EQ(element.pair, 0x50);
+  element.pair = 0x5A;
+  simd::clear_code(element, 3);
+  EXPECT_EQ(element.pair, 0x0A);
+}
+
+TEST(Nibbles, AreSetInARowOfAnyLengthAndNotBehindIt) {
+  test::Random random(2);
+  for (const Index row : {2, 3})
+    for (Index count = 0; count <= 70; ++count) {
+      std::vector<std::uint8_t> nibbles;
+      for (Index c = 0; c < count; ++c)
+        nibbles.push_back(static_cast<std::uint8_t>(random.integer(0, 15)));
+      std::vector<int4> elements(nibbles.size() + 1, int4{0x6C});
+      simd::set_nibbles(nibbles.data(), count, row, elements.data());
+      for (std::size_t c = 0; c < nibbles.size(); ++c)
+        EXPECT_EQ(elements[c].pair, row == 2 ? 0x60 | nibbles[c] : nibbles[c] << 4 | 0x0C);
+      EXPECT_EQ(elements.back().pair, 0x6C);
+    }
 }
 
 // Widths of which 64 leave every remainder in steps of 16.

@@ -13,41 +13,16 @@
 
 #include "heed/base/element.hpp"
 #include "heed/base/views.hpp"
-#include "heed/simd/nibbles.hpp"
+#include "heed/simd/narrow.hpp"
 #include "heed/simd/packet.hpp"
 
 namespace heed::detail {
 
-/// The largest code of a quantized element; the smallest is its negative. Codes of int8 are all
-/// whole numbers between, those of int4 the odd ones.
+/// What codes are multiplied by, so that the largest magnitude has the largest code; of zeros it is
+/// 0.
 template <class Stored>
-inline constexpr float largest_code = std::is_same_v<Stored, int4> ? 15 : 127;
-
-/// The code nearest to x, a multiple of the scale, among those there are; the smallest for a NaN,
-/// which only a page of a file can hold.
-template <class Stored>
-int nearest_code(float x) {
-  constexpr float largest = largest_code<Stored>;
-  const float inside = x > -largest ? std::min(x, largest) : -largest;
-  if constexpr (std::is_same_v<Stored, int4>)
-    return 2 * static_cast<int>(std::nearbyint((inside + largest) / 2)) - 15;
-  else
-    return static_cast<int>(std::nearbyint(inside));
-}
-template <class Stored>
-int nearest_code(float x, float scale) {
-  return nearest_code<Stored>(scale == 0 ? 0 : x / scale);
-}
-
-/// What the codes of a row are multiplied by, so that its largest magnitude has the largest code; a
-/// row of zeros has the scale 0. \param number_of  (column) -> number
-template <class Stored, class NumberOf>
-float row_scale(const NumberOf& number_of, Index width) {
-  // Magnitudes have the same order as whole numbers, of which g++ makes vectors.
-  std::int32_t largest = 0;
-  for (Index c = 0; c < width; ++c)
-    largest = std::max(largest, std::bit_cast<std::int32_t>(std::abs(number_of(c))));
-  return std::bit_cast<float>(largest) / largest_code<Stored>;
+float code_scale(float largest_magnitude) {
+  return largest_magnitude / static_cast<float>(simd::largest_code<Stored>);
 }
 
 /// What the codes of a channel are multiplied by, and what is added then.
@@ -69,7 +44,7 @@ struct ChannelScale {
     const bf16 offset(std::clamp(least / 2 + largest / 2, -most, most));
     const auto middle = static_cast<float>(offset);
     const float exact =
-        std::min(std::max(largest - middle, middle - least) / largest_code<Stored>, most);
+        std::min(code_scale<Stored>(std::max(largest - middle, middle - least)), most);
     bf16 scale(exact);
     if (static_cast<float>(scale) < exact)
       scale =
@@ -78,7 +53,7 @@ struct ChannelScale {
   }
 };
 
-/// The largest number that elements with scales can stand for: scales, and the rotated part of a
+/// The largest number that elements with scales can stand for: scales, and the rope part of a
 /// latent, are rounded to bf16 at most, by less than a 64th.
 inline constexpr float largest_number = std::numeric_limits<float>::max() * (63.0F / 64);
 
@@ -93,7 +68,8 @@ inline void require_finite(std::string_view where, std::string_view argument,
   const auto n = static_cast<float>(summed);
   const float most = largest_number / (n * std::sqrt(n));
   for (Index head = 0; head < heads.num_heads; ++head)
-    for (Index row = 0; row < heads.rows; ++row)
+    for (Index row = 0; row < heads.rows; ++row) {
+      if (simd::largest_magnitude(heads.row(head, row), heads.cols) <= most) continue;
       for (Index c = 0; c < heads.cols; ++c)
         if (!(std::abs(heads.row(head, row)[c]) <= most))
           throw ElementError(message(
@@ -101,6 +77,7 @@ inline void require_finite(std::string_view where, std::string_view argument,
                          number_text(heads.row(head, row)[c]) +
                          ", which elements with scales (int8, int4) cannot stand for; only finite "
                          "numbers short of the end of float's range can be stored in them"));
+    }
 }
 
 }  // namespace heed::detail

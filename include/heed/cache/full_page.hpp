@@ -10,6 +10,7 @@
 #include "heed/cache/page.hpp"
 #include "heed/cache/page_parts.hpp"
 #include "heed/cache/page_place.hpp"
+#include "heed/simd/narrow.hpp"
 #include "heed/simd/packet.hpp"
 #include "heed/simd/transpose.hpp"
 
@@ -97,24 +98,12 @@ class FullPage {
     requires(!keys_per_channel<Stored>)
   {
     std::byte* const head = page.head(kv_head);
-    auto* const keys = keys_.in(head) + slot;
-    if constexpr (std::is_same_v<Element, T>) simd::transpose(key, keys, page_size);
-    for (Index r = 0; r < key.rows; ++r) {
-      if constexpr (has_scales<Stored>) {
-        const float scale = row_scale<Stored>([&](Index c) { return key(r, c); }, key.cols);
-        for (Index c = 0; c < key.cols; ++c)
-          keys[c * page_size + r] = static_cast<int8>(nearest_code<Stored>(key(r, c), scale));
-        key_scales_.in(head)[slot + r] = scale;
-        write_value(head, slot + r, [&](Index c) { return value(r, c); });
-      } else {
-        if constexpr (!std::is_same_v<Element, T>)
-          for (Index c = 0; c < key.cols; ++c)
-            keys[c * page_size + r] = static_cast<Element>(key(r, c));
-        for_columns(head, slot + r, value.cols, [&](Index c, Element& element) {
-          element = static_cast<Element>(value(r, c));
-        });
-      }
-    }
+    if constexpr (std::is_same_v<Element, T>)
+      simd::transpose(key, keys_.in(head) + slot, page_size);
+    else
+      write_narrow_keys(head, slot, key);
+    for (Index r = 0; r < value.rows; ++r)
+      write_value(head, slot + r, [&](Index c) { return value.row(r) + c; });
   }
 
   /// Writes a head of a whole page, which was collected in float.
@@ -127,14 +116,12 @@ class FullPage {
       const auto [scale, offset] = ChannelScale::of<Unchannelled>(channel);
       channel_scales_.in(head)[c] = scale;
       channel_offsets_.in(head)[c] = offset;
-      Kept* const to = key_at(head, 0, c);
-      const auto step = static_cast<float>(scale), middle = static_cast<float>(offset);
-      for (Index token = 0; token < page_size; ++token)
-        simd::set_code(to[token], c, nearest_code<Unchannelled>(channel[token] - middle, step));
+      simd::encode_row(channel, page_size, static_cast<float>(scale), static_cast<float>(offset), c,
+                       key_at(head, 0, c));
     }
     const auto rows = whole.value_rows(page_size, entry_.head_dim_v);
     for (Index token = 0; token < page_size; ++token)
-      write_value(head, token, [&](Index c) { return *rows.at(token, c); });
+      write_value(head, token, [&](Index c) { return rows.at(token, c); });
   }
 
   /// Clears what lies from `slot` on. Of keys with scales per channel, a page that has room yet
@@ -152,8 +139,9 @@ class FullPage {
         std::fill_n(value_scales_.in(head) + slot, rest, 0.0F);
       }
       for (Index token = slot; token < page_size; ++token)
-        for_columns(head, token, width_v(),
-                    [](Index, Kept& element) { element = static_cast<Kept>(0); });
+        for_strips(width_v(), [&](Index c, Index count) {
+          std::fill_n(value_at(head, token, c), count, static_cast<Kept>(0));
+        });
     }
   }
 
@@ -212,23 +200,56 @@ class FullPage {
     return StripsView(values_.in(head), rows, width_v(), value_stride(), value_strip(rows))
         .at(slot / rows_per_element<Stored>, c);
   }
-  template <class NumberOf>
-  void write_value(std::byte* head, Index slot, const NumberOf& number_of) const {
-    const float scale = row_scale<Unchannelled>(number_of, entry_.head_dim_v);
-    value_scales_.in(head)[slot] = scale;
-    for_columns(head, slot, width_v(), [&](Index c, Kept& element) {
-      const float number = c < entry_.head_dim_v ? number_of(c) : 0;
-      simd::set_code(element, slot, nearest_code<Unchannelled>(number, scale));
-    });
-  }
-  /// Calls f(c, element) for columns [0, cols) of a token's values.
-  template <class F>
-  void for_columns(std::byte* head, Index slot, Index cols, const F& f) const {
-    for (Index begin = 0; begin < cols; begin += strip_width) {
-      Kept* const strip = value_at(head, slot, begin);
-      const Index end = std::min(begin + strip_width, cols);
-      for (Index c = begin; c < end; ++c) f(c, strip[c - begin]);
+  /// Writes keys that take fewer bits than numbers, some tokens at a time: side by side first, then
+  /// to their columns.
+  void write_narrow_keys(std::byte* head, Index slot, RowsView<const T> key) const {
+    constexpr Index most_rows = 16, most_cols = 128;
+    Kept side_by_side[most_rows * most_cols];
+    for (Index first = 0; first < key.rows; first += most_rows, slot += most_rows) {
+      const RowsView<const T> rows = key.middle_rows(first, std::min(most_rows, key.rows - first));
+      if constexpr (has_scales<Stored>)
+        for (Index r = 0; r < rows.rows; ++r)
+          key_scales_.in(head)[slot + r] =
+              code_scale<Stored>(simd::largest_magnitude(rows.row(r), key.cols));
+      for (Index begin = 0; begin < key.cols; begin += most_cols) {
+        const Index cols = std::min(most_cols, key.cols - begin);
+        for (Index r = 0; r < rows.rows; ++r) {
+          const T* const from = rows.row(r) + begin;
+          Kept* const to = side_by_side + r * most_cols;
+          if constexpr (has_scales<Stored>)
+            simd::encode_row(from, cols, key_scales_.in(head)[slot + r], 0.0F, r, to);
+          else
+            simd::narrow(from, cols, to);
+        }
+        Kept* const to = key_at(head, slot, begin);
+        for (Index r = 0; r < rows.rows; ++r)
+          for (Index c = 0; c < cols; ++c) to[c * page_size + r] = side_by_side[r * most_cols + c];
+      }
     }
+  }
+  /// \param numbers  (column) -> the token's values from there to the end of a strip
+  template <class Numbers>
+  void write_value(std::byte* head, Index slot, const Numbers& numbers) const {
+    if constexpr (has_scales<Stored>) {
+      float largest = 0;
+      for_strips(entry_.head_dim_v, [&](Index c, Index count) {
+        largest = std::max(largest, simd::largest_magnitude(numbers(c), count));
+      });
+      const float scale = code_scale<Unchannelled>(largest);
+      value_scales_.in(head)[slot] = scale;
+      for_strips(entry_.head_dim_v, [&](Index c, Index count) {
+        simd::encode_row(numbers(c), count, scale, 0.0F, slot, value_at(head, slot, c));
+      });
+    } else {
+      for_strips(entry_.head_dim_v, [&](Index c, Index count) {
+        simd::narrow(numbers(c), count, value_at(head, slot, c));
+      });
+    }
+  }
+  /// Calls f(first column, columns) for the strips of columns [0, cols).
+  template <class F>
+  static void for_strips(Index cols, const F& f) {
+    for (Index c = 0; c < cols; c += strip_width) f(c, std::min(strip_width, cols - c));
   }
 
   Entry entry_;

@@ -10,11 +10,12 @@
 #include "heed/cache/page.hpp"
 #include "heed/cache/page_parts.hpp"
 #include "heed/cache/page_place.hpp"
+#include "heed/simd/narrow.hpp"
 #include "heed/simd/packet.hpp"
 
 namespace heed::detail {
 
-/// Rows of tokens, which are key and value at once. Elements with scales leave the rotated part in
+/// Rows of tokens, which are key and value at once. Elements with scales leave the rope part in
 /// 16 bits, beside the latents:
 ///
 ///     rows    [page_size, latent_dim + rope_dim padded]      without scales
@@ -79,29 +80,25 @@ class LatentPage {
     for (Index r = 0; r < c_kv.rows; ++r) {
       Kept* const row = row_at(page, slot + r);
       if constexpr (has_scales<Stored>) {
-        const auto number = [&](Index c) { return c < c_kv.cols ? c_kv(r, c) : 0; };
-        const float scale = row_scale<Stored>(number, c_kv.cols);
+        const float scale = code_scale<Stored>(simd::largest_magnitude(c_kv.row(r), c_kv.cols));
         scales_.in(page)[slot + r] = scale;
-        for (Index c = 0; c < row_width(); ++c)
-          simd::set_code(row[c], slot + r, nearest_code<Stored>(number(c), scale));
-        auto* const rope = rope_.in(page) + (slot + r) * rope_width();
-        for (Index c = 0; c < k_rope.cols; ++c) rope[c] = static_cast<bf16>(k_rope(r, c));
+        simd::encode_row(c_kv.row(r), c_kv.cols, scale, 0.0F, slot + r, row);
+        simd::narrow(k_rope.row(r), k_rope.cols, rope_.in(page) + (slot + r) * rope_width());
       } else {
-        for (Index c = 0; c < c_kv.cols; ++c) row[c] = static_cast<Element>(c_kv(r, c));
-        for (Index c = 0; c < k_rope.cols; ++c)
-          row[entry_.latent_dim + c] = static_cast<Element>(k_rope(r, c));
+        simd::narrow(c_kv.row(r), c_kv.cols, row);
+        simd::narrow(k_rope.row(r), k_rope.cols, row + entry_.latent_dim);
       }
     }
   }
 
-  /// Clears what lies from `slot` on; int4, which has no 0, becomes -1 times a scale of 0.
+  /// Makes all bits from `slot` on 0, as those of a page are at first.
   void clear_from(PagePlace place, Index, Index slot) const noexcept {
     std::byte* const page = place.head(0);
     for (Index token = slot; token < page_size; ++token) {
       Kept* const row = row_at(page, token);
       for (Index c = 0; c < row_width(); ++c) {
         if constexpr (has_scales<Stored>)
-          simd::set_code(row[c], token, 0);
+          simd::clear_code(row[c], token);
         else
           row[c] = static_cast<Kept>(0);
       }

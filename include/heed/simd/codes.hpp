@@ -8,11 +8,18 @@
 #include <cstring>
 
 #include "heed/simd/factors.hpp"
+#include "heed/simd/nibbles.hpp"
 #include "heed/simd/split_code.hpp"
 
 namespace heed::simd {
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+
+/// Added to a page's codes, so that none is negative.
+template <class Element>
+inline constexpr int code_bias = 128;
+template <>
+inline constexpr int code_bias<int4> = largest_code<int4>;
 
 template <int Codes, class Code>
 struct DepthStep<float, SplitCode<Codes, Code>> {
@@ -68,11 +75,11 @@ struct DepthStep<float, SplitCode<Codes, Code>> {
   }
   /// What 1 in a factor's i-th code counts.
   static constexpr float place_value(int i) { return static_cast<float>(1 << 8 * (Codes - 1 - i)); }
-  /// What a sum starts from where factors have a sign, since to the codes of a page something is
-  /// added then, so that none is negative. \param sum_of_codes  of a row of factors
+  /// What a sum starts from where factors have a sign, as the codes of a page have `code_bias` more
+  /// then. \param sum_of_codes  of a row of factors
   template <class Element>
   static constexpr std::int32_t start(std::int32_t sum_of_codes) {
-    return -(std::same_as<Element, int4> ? 15 : 128) * sum_of_codes;
+    return -code_bias<Element> * sum_of_codes;
   }
   template <class Element>
   static Sum start(const CodeRow& row) {
@@ -108,12 +115,15 @@ struct DepthStep<float, SplitCode<Codes, Code>> {
   template <class Element>
   static __m512i page_codes(__m512i elements, Index row) {
     if constexpr (std::same_as<Element, int8>) {
-      return Factor::has_sign ? _mm512_xor_si512(elements, _mm512_set1_epi8(-128)) : elements;
+      return Factor::has_sign
+                 ? _mm512_add_epi8(elements, _mm512_set1_epi8(static_cast<char>(code_bias<int8>)))
+                 : elements;
     } else {
       const __m512i doubled = _mm512_and_si512(
           row % 2 == 0 ? _mm512_add_epi8(elements, elements) : _mm512_srli_epi16(elements, 3),
           _mm512_set1_epi8(30));
-      return Factor::has_sign ? doubled : _mm512_sub_epi8(doubled, _mm512_set1_epi8(15));
+      return Factor::has_sign ? doubled
+                              : _mm512_sub_epi8(doubled, _mm512_set1_epi8(code_bias<int4>));
     }
   }
   /// A page's elements that hold rows r and r + 1 of a step are the same where they are int4.

@@ -14,17 +14,21 @@
 
 namespace heed::simd {
 
+/// The largest code of an element; the smallest is its negative.
+template <class Element>
+inline constexpr int largest_code = 127;
+template <>
+inline constexpr int largest_code<int4> = 15;
+
 /// The code of a row in its element of a column.
 constexpr int code_of(int8 element, Index) { return element; }
 constexpr int code_of(int4 element, Index row) {
-  return 2 * (element.pair >> row % 2 * 4 & 15) - 15;
+  return 2 * (element.pair >> row % 2 * 4 & 15) - largest_code<int4>;
 }
-/// Changes the code of a row in its element of a column, and no other.
-constexpr void set_code(int8& element, Index, int code) { element = static_cast<int8>(code); }
-constexpr void set_code(int4& element, Index row, int code) {
-  const int shift = static_cast<int>(row % 2) * 4;
-  element.pair =
-      static_cast<std::uint8_t>((element.pair & ~(15 << shift)) | (code + 15) / 2 << shift);
+/// Makes the bits of a row's code 0, and no others.
+constexpr void clear_code(int8& element, Index) { element = 0; }
+constexpr void clear_code(int4& element, Index row) {
+  element.pair &= static_cast<std::uint8_t>(row % 2 == 0 ? 0xF0 : 0x0F);
 }
 
 namespace detail {
@@ -38,13 +42,31 @@ template <int Count>
 void unpack(const int4* from, int8* even, int8* odd) {
   Bytes<Count> bytes;
   std::memcpy(&bytes, from, Count);
-  // u doubled on its way, less 15
-  const Bytes<Count> low = ((bytes + bytes) & 30) - 15, high = ((bytes >> 3) & 30) - 15;
+  // u doubled on its way
+  const Bytes<Count> low = ((bytes + bytes) & 30) - largest_code<int4>,
+                     high = ((bytes >> 3) & 30) - largest_code<int4>;
   std::memcpy(even, &low, Count);
   std::memcpy(odd, &high, Count);
 }
 
+/// `Count` nibbles into the elements of a row.
+template <int Count>
+void set_nibbles(const std::uint8_t* nibbles, Index row, int4* to) {
+  Bytes<Count> bytes, more;
+  std::memcpy(&bytes, to, Count);
+  std::memcpy(&more, nibbles, Count);
+  bytes = row % 2 == 0 ? (bytes & 0xF0) | more : (bytes & 0x0F) | more << 4;
+  std::memcpy(to, &bytes, Count);
+}
+
 }  // namespace detail
+
+/// Changes the nibbles of a row, and no others. \param nibbles  each less than 16
+inline void set_nibbles(const std::uint8_t* nibbles, Index count, Index row, int4* to) {
+  Index c = 0;
+  for (; c + 16 <= count; c += 16) detail::set_nibbles<16>(nibbles + c, row, to + c);
+  for (; c < count; ++c) detail::set_nibbles<1>(nibbles + c, row, to + c);
+}
 
 /// Codes of rows in pairs: [pairs, width] elements to [2 * pairs, width] codes, both without gaps.
 /// \param width  a multiple of 16

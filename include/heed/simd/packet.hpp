@@ -76,8 +76,8 @@ template <class T, class P>
 void store(T* to, const P& packet) {
   Eigen::internal::pstoreu(to, packet);
 }
-/// Asks for the cache lines of so many elements, into the L2 cache: half a page ahead, they would
-/// drive what is read now from the L1 cache.
+/// Asks for the cache lines of so many elements, into the L2 cache: in the L1 cache, half a page
+/// ahead, they would take the place of what is being read.
 template <Index Count, class Element>
 void prefetch(const Element* from) {
   constexpr Index line = 64 / static_cast<Index>(sizeof(Element));
@@ -104,6 +104,10 @@ P sub(const P& a, const P& b) {
 template <class P>
 P mul(const P& a, const P& b) {
   return Eigen::internal::pmul(a, b);
+}
+template <class P>
+P div(const P& a, const P& b) {
+  return Eigen::internal::pdiv(a, b);
 }
 /// a * b + c, fused where the target can.
 template <class P>
