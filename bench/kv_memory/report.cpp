@@ -77,6 +77,8 @@ std::vector<ModelReport> make_reports(const std::vector<ModelConfig>& configs,
     ModelReport& report = reports.emplace_back(ModelReport{config, {}});
     for (const Variant& variant : variants_of(config)) {
       const auto model = kv_layers(config, variant.shape, options.element->storage);
+      auto keeping_all = model;
+      for (KvLayers& layers : keeping_all) layers.window_left.reset();
       const auto model_16_bit = kv_layers(config, variant.shape, {.bits = 16});
       VariantReport row{.variant = variant,
                         .bytes_per_token_16_bit = heed::kv_bytes_per_token(model_16_bit),
@@ -92,7 +94,7 @@ std::vector<ModelReport> make_reports(const std::vector<ModelConfig>& configs,
             {.context = context,
              .bytes = kv_bytes(model, context),
              .bytes_in_pages = kv_bytes_in_pages(model, context),
-             .bytes_without_windows = context * heed::kv_bytes_per_token(model),
+             .bytes_without_windows = kv_bytes_in_pages(keeping_all, context),
              .num_sequences = sequences_that_fit(model, context, options.memory),
              .measured = measured_context(model, variant.shape, context, options.placement, cases,
                                           measurements)});

@@ -115,9 +115,9 @@ TEST(AttendRefuses, Outputs) {
                  [](Operands& o) { o.out = o.heads(o.out, 6, 3, 4); });
   constexpr auto lse = "heed::attend: lse [num_heads, seqlen_q] has shape ";
   expect_refused({lse, "[3, 6], expected [6, 3]"},
-                 [](Operands& o) { o.options.lse = {o.written.data(), 3, 6}; });
+                 [](Operands& o) { o.options.lse = RowsView<float>(o.written.data(), 3, 6); });
   expect_refused({lse, "[1, 18], expected [6, 3]"},
-                 [](Operands& o) { o.options.lse = {o.written.data(), 1, 18}; });
+                 [](Operands& o) { o.options.lse = RowsView<float>(o.written.data(), 1, 18); });
 }
 
 TEST(AttendRefuses, AnLseThatIsAskedForButEmpty) {
@@ -127,6 +127,12 @@ TEST(AttendRefuses, AnLseThatIsAskedForButEmpty) {
       {"heed::attend: lse [num_heads, seqlen_q] has shape [0, 0], expected [6, 3]"}, [&] {
         attend(operands.query, operands.key, operands.value, NoMask{}, 0.5, operands.out, lse);
       });
+  operands.options.lse = RowsView<float>();
+  expect_shape_error({"heed::attend: lse [num_heads, seqlen_q] has shape [0, 0], expected [6, 3]"},
+                     [&] {
+                       attend(operands.query, operands.key, operands.value, NoMask{}, 0.5,
+                              operands.out, operands.options);
+                     });
   EXPECT_TRUE(operands.untouched());
 }
 
@@ -239,7 +245,7 @@ TEST(AttendBatchRefuses, ASequenceAmongMany) {
           "[6, 3, 8]"},
          bad);
   bad = good;
-  bad.lse = {operands.written.data(), 6, 4};
+  bad.lse = RowsView<float>(operands.written.data(), 6, 4);
   refuse({"heed::attend_batch: sequence 1: lse [num_heads, seqlen_q] has shape [6, 4], expected "
           "[6, 3]"},
          bad);

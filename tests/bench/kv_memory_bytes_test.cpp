@@ -94,7 +94,8 @@ class PlacedBytes : public testing::Test {
 };
 using Elements =
     testing::Types<float, double, f16, bf16, Native<bf16>, int8, Native<int8>, PerChannel<int8>,
-                   Rotated<int8>, Rotated<PerChannel<int8>>, int4, Rotated<int4>, Native<int4>>;
+                   Rotated<int8>, Rotated<PerChannel<int8>>, int4, Rotated<int4>, Native<int4>,
+                   Native<PerChannel<int8>>, Native<Rotated<int8>>, Native<Rotated<int4>>>;
 TYPED_TEST_SUITE(PlacedBytes, Elements);
 
 TYPED_TEST(PlacedBytes, AreWhatIsReportedAndWhatTheFormulasSay) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// Random programs of append, truncate, fork, assign_prefix, clear and drop on several sequences of
-/// one pool follow a model of plain vectors, in what each holds and in how many pages are taken.
+/// Random programs of append, truncate, fork, assign_prefix, clear and drop on several sequences,
+/// of one pool or with memory of their own, follow a model of plain vectors, in what each holds and
+/// in how many of the pool's pages are taken.
 
 #include <algorithm>
 #include <memory>
@@ -28,6 +29,8 @@ Index pages_of(Index tokens) { return (tokens + page_size - 1) / page_size; }
 /// What a sequence should hold. Pages are values of their own, so that sharing is counted by who
 /// points to one.
 struct Model {
+  enum class Memory { pool, own };
+  Memory memory;
   Index capacity;
   std::optional<CacheWindow> window;
   std::vector<Index> tokens;                // of the source
@@ -69,7 +72,7 @@ struct Model {
       }
     if (window ? held() - passed_pages + added > pages_of(capacity) : seqlen() + count > capacity)
       return Outcome::over_capacity;
-    if (added + copies > free_pages + freed) return Outcome::exhausted;
+    if (memory == Memory::pool && added + copies > free_pages + freed) return Outcome::exhausted;
     for (Index page = 0; page < std::ssize(pages); ++page)
       if (passed(page)) pages[static_cast<std::size_t>(page)].reset();
     if (copies) pages.back() = std::make_shared<int>();
@@ -110,12 +113,13 @@ class PoolProgram : public testing::Test {
   using Pool = PagePool<std::remove_cvref_t<decltype(std::declval<Cache>().entry())>,
                         typename Tokens::Element>;
   using All = std::vector<Followed<Tokens>>;
+  using Memory = Model::Memory;
 
   static Index used_pages(const All& all) {
     std::set<int*> pages;
     for (const auto& one : all)
       for (const auto& page : one.model.pages)
-        if (page) pages.insert(page.get());
+        if (page && one.model.memory == Memory::pool) pages.insert(page.get());
     return std::ssize(pages);
   }
   Followed<Tokens> empty(Random& random) {
@@ -126,7 +130,16 @@ class PoolProgram : public testing::Test {
                            .window_left = random.integer(0, 100)};
     else if (random.integer(0, 1) == 0)
       window = CacheWindow{.num_sink_tokens = 3, .window_left = 20};  // as another cache's
-    return {Cache(pool_, capacity, window), {capacity, window, {}, {}}};
+    if (random.integer(0, 3) == 0)
+      return {Cache(capacity, pool_.entry(), window), {Memory::own, capacity, window, {}, {}}};
+    return {Cache(pool_, capacity, window), {Memory::pool, capacity, window, {}, {}}};
+  }
+  static Followed<Tokens> fork(const Followed<Tokens>& of) {
+    Followed<Tokens> copy{of.cache.fork(), of.model};
+    if (of.model.memory == Memory::own)
+      for (auto& page : copy.model.pages)
+        if (page) page = std::make_shared<int>();
+    return copy;
   }
 
   void append(Followed<Tokens>& to, const Tokens& source, Index free_pages, Random& random) {
@@ -150,6 +163,10 @@ class PoolProgram : public testing::Test {
   }
   void assign_prefix(Followed<Tokens>& to, const Followed<Tokens>& from, Random& random) {
     if (&to == &from) return;
+    if (to.model.memory == Memory::own || from.model.memory == Memory::own) {
+      EXPECT_THROW(to.cache.assign_prefix(from.cache, 0), StateError);
+      return;
+    }
     const Index seqlen = from.model.seqlen();
     const Index count =
         random.integer(random.integer(0, 1) * std::max<Index>(0, seqlen - 64), seqlen);
@@ -208,7 +225,7 @@ TYPED_TEST(PoolProgram, FollowsAModel) {
         one.cache.clear();
         one.model.tokens.clear(), one.model.pages.clear(), one.model.visible_from = 0;
       } else if (what == 9) {
-        Followed<TypeParam> fork{one.cache.fork(), one.model};
+        Followed<TypeParam> fork = this->fork(one);
         if (all.size() < most_caches)
           all.push_back(std::move(fork));
         else

@@ -116,6 +116,42 @@ TEST(LayerAllocations, LayersShareAWorkspace) {
   expect_scratch_to_serve_both(c.layer(), d.layer(), c.cache(300));
 }
 
+// With heads enough that none of their keys are split, what a pass takes does not depend on what
+// the cache holds; but for MLA's expanded path, which makes keys and values of it.
+template <class Layer, class Cache, class Options>
+void expect_same_scratch_for_longer_texts(const Layer& layer, Cache cache, Options options) {
+  constexpr Index chunk = 96;
+  Random random(8);
+  const auto x = test::normal_matrix<float>(chunk, layer.shape().model_dim, random);
+  Matrix<float> out(chunk, layer.shape().model_dim);
+  Workspace workspace;
+  options.executor = SerialExecutor{};
+  options.workspace = &workspace;
+  const auto bytes_at = [&](Index seqlen) {
+    while (cache.seqlen() < seqlen) layer.forward(view(x), cache, CausalMask{}, view(out), options);
+    return workspace.bytes();
+  };
+  const std::size_t bytes = bytes_at(5 * chunk);
+  EXPECT_EQ(bytes_at(20 * chunk), bytes);
+}
+
+TEST(LayerAllocations, ScratchOfAChunkDoesNotGrowWithTheText) {
+  Random random(9);
+  const test::GroupedCase<float> grouped(
+      {.shape = {.model_dim = 16, .num_heads = 64, .num_kv_heads = 64, .head_dim = 4}}, random);
+  expect_same_scratch_for_longer_texts(grouped.layer(), KvCache<FullKv<64, 4>>(1920),
+                                       ForwardOptions{});
+  const test::LatentCase<float> latent({.shape = {.model_dim = 16,
+                                                  .num_heads = 64,
+                                                  .latent_dim = 8,
+                                                  .rope_dim = 2,
+                                                  .nope_dim = 2,
+                                                  .head_dim_v = 2}},
+                                       random);
+  expect_same_scratch_for_longer_texts(latent.layer(), latent.cache(1920),
+                                       LatentOptions{.path = MlaPath::absorbed});
+}
+
 /// Decodes so many sequences together.
 template <class Layer, class Cache>
 void expect_no_allocations_of_batches(const Layer& layer, const Cache& empty, Index count) {

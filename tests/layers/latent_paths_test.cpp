@@ -58,7 +58,7 @@ TYPED_TEST_SUITE(AutomaticPath, PathElements);
 TYPED_TEST(AutomaticPath, TakesTheFewerFlops) {
   using Cache = KvCache<LatentKv<>, TypeParam>;
   const Products products =
-      is_native<TypeParam> && has_native_products<TypeParam> ? Products::native : Products::widened;
+      is_native<TypeParam> && has_native_products<TypeParam> ? Products::native : Products::exact;
   Random random(1);
   const LatentCase<float> layer_case({.shape = small}, random);
   const auto layer = layer_case.layer();
@@ -102,7 +102,7 @@ TEST(LatentPaths, NativeProductsAreAbsorbedForLonger) {
         ++seqlen_q;
       return seqlen_q;
     };
-    EXPECT_GT(crossover(Products::native), 3 * crossover(Products::widened) / 2) << held;
+    EXPECT_GT(crossover(Products::native), 3 * crossover(Products::exact) / 2) << held;
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -167,12 +168,88 @@ TYPED_TEST(RefusedPass, ForAnOutputOfAnotherShape) {
   });
 }
 
+struct Failure {};
+
+/// Everything on the calling thread, but for the call after `*left` others, which fails.
+struct FailingExecutor {
+  Index* left;
+
+  Index concurrency() const noexcept { return 1; }
+  template <class Body>
+  void parallel_for(Index count, const Body& body) const {
+    if ((*left)-- == 0) throw Failure{};
+    for (Index task = 0; task < count; ++task) body(task);
+  }
+};
+
+// What throws once the tokens are in the cache, they go again.
+TYPED_TEST(RefusedPass, WhereverItsExecutorFails) {
+  using Cache = typename TypeParam::Cache;
+  const auto expect_kept_until_it_succeeds = [&](const auto& pass) {
+    bool succeeds = false;
+    Index failures = 0;
+    for (; !succeeds; ++failures) {
+      Cache cache = this->filled(7);
+      const auto before = TypeParam::content(cache);
+      Matrix<float> out(3, 8);
+      Index left = failures;
+      try {
+        pass(cache, view(out), FailingExecutor{&left});
+        succeeds = true;
+      } catch (const Failure&) {
+        EXPECT_EQ(cache.seqlen(), 7);
+        EXPECT_EQ(TypeParam::content(cache), before) << "call " << failures;
+      }
+    }
+    EXPECT_GT(failures, 2);
+  };
+  expect_kept_until_it_succeeds([&](Cache& cache, RowsView<float> out, FailingExecutor executor) {
+    this->layer_.forward(this->x(3), cache, CausalMask{}, out, {.executor = executor});
+  });
+  expect_kept_until_it_succeeds([&](Cache& cache, RowsView<float> out, FailingExecutor executor) {
+    Cache other = this->filled(4);
+    const BatchSequence<Cache, CausalMask> sequences[] = {{1, &other}, {2, &cache}};
+    try {
+      this->layer_.forward_batch(this->x(3), sequences, out, {.executor = executor});
+    } catch (const Failure&) {
+      EXPECT_EQ(other.seqlen(), 4);
+      throw;
+    }
+  });
+}
+
+TYPED_TEST(RefusedPass, ForWhatAMaskOrAScoreThrows) {
+  using Cache = typename TypeParam::Cache;
+  const auto expect_kept = [&](const auto& mask, const auto& score) {
+    Cache cache = this->filled(7), other = this->filled(4);
+    const auto before = TypeParam::content(cache);
+    Matrix<float> out(3, 8);
+    EXPECT_THROW(this->layer_.forward(this->x(3), cache, mask, score, view(out)), Failure);
+    const BatchSequence<Cache, std::remove_cvref_t<decltype(mask)>> sequences[] = {
+        {1, &other, mask}, {2, &cache, mask}};
+    EXPECT_THROW(this->layer_.forward_batch(this->x(3), sequences, score, view(out)), Failure);
+    EXPECT_EQ(other.seqlen(), 4);
+    EXPECT_EQ(cache.seqlen(), 7);
+    EXPECT_EQ(TypeParam::content(cache), before);
+  };
+  const auto fails_late = [](Index q_position, auto result) {
+    if (q_position == 8) throw Failure{};
+    return result;
+  };
+  const Scale scale{this->layer_.softmax_scale()};
+  expect_kept(CustomMask([&](Index q, Index k) { return fails_late(q, k <= q); }), scale);
+  expect_kept(CausalMask{}, chain(scale, CustomScore([&](float score, Index, Index q, Index) {
+                                    return fails_late(q, score);
+                                  })));
+}
+
 // One bad sequence refuses the batch; those before it keep nothing of it.
 TYPED_TEST(RefusedPass, OfABatch) {
   using Cache = typename TypeParam::Cache;
   using Sequence = BatchSequence<Cache, DenseMask>;
   const DenseMask fits{{booleans, 1, 2, 9}}, misses{{booleans, 1, 1, 3}};
-  const DenseMask of_one{{booleans, 1, 1, 5}}, of_two{{booleans, 1, 2, 6}};
+  const DenseMask of_one{{booleans, 1, 1, 5}}, of_two{{booleans, 1, 2, 6}},
+      on_first{{booleans, 1, 1, 8}};
   const double scale = this->layer_.softmax_scale();
   Cache second = this->filled(4), full = this->filled(10);
   const auto of_second = TypeParam::content(second);
@@ -196,6 +273,8 @@ TYPED_TEST(RefusedPass, OfABatch) {
             testing::HasSubstr("forward_batch: sequence 1: KvCache: 10 tokens are cached"))));
     expect_shape_error({"sequence 1: there is no cache"},
                        [&] { run(cache, {1, nullptr, misses}, 3, out); });
+    expect_shape_error({TypeParam::name, "forward_batch: sequences 0 and 1 share a cache"},
+                       [&] { run(cache, {1, &cache, on_first}, 3, out); });
     expect_shape_error(
         {TypeParam::name,
          "x [sum of the sequences' seqlen, model_dim] has shape [3, 8], expected [4, 8]"},

@@ -390,6 +390,12 @@ TEST(Rope, SaysWhatIsWrongAndWritesNothing) {
   EXPECT_THAT([&] { narrow.rotate_inverse(heads.view(), positions); },
               ThrowsMessage<ShapeError>("heed::Rope::rotate_inverse: positions [seqlen] has shape "
                                         "[2], expected [3]"));
+  EXPECT_THAT([&] { rope.rotate(HeadsView<float>(nullptr, 2, -1, 8), 1); },
+              ThrowsMessage<ShapeError>("heed::Rope::rotate: heads [num_heads, seqlen, head_dim] "
+                                        "has -1 rows, expected 0 or more"));
+  EXPECT_THAT([&] { rope.rotate(HeadsView<float>(nullptr, -2, 1, 8), 1); },
+              ThrowsMessage<ShapeError>("heed::Rope::rotate: heads [num_heads, seqlen, head_dim] "
+                                        "has -2 heads, expected 0 or more"));
   EXPECT_EQ(heads.elements, before);
   EXPECT_THAT(
       [] { Rope({.rope_dim = 7}); },

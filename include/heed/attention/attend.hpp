@@ -10,6 +10,7 @@
 #pragma once
 
 #include <concepts>
+#include <optional>
 #include <ranges>
 #include <span>
 #include <string>
@@ -25,8 +26,9 @@ namespace heed {
 /// What a call may be given beyond its operands. Every field may be left out.
 template <class T>
 struct AttendOptions {
-  RowsView<T> lse = {};  ///< [num_heads, seqlen_q], overwritten: log-sum-exp of the visible
-                         ///< scores, natural log, without the sink; -inf for an empty row
+  /// [num_heads, seqlen_q], overwritten, if wanted: log-sum-exp of the visible scores, natural log,
+  /// without the sink; -inf for an empty row
+  std::optional<RowsView<T>> lse = {};
   std::span<const T> sinks = {};  ///< [num_heads]: one more score per head, in the denominator only
   AnyExecutor executor = {};      ///< who runs the tasks
   Workspace* workspace = nullptr;  ///< scratch to reuse; a call without one allocates its own
@@ -39,8 +41,8 @@ struct AttendSequence {
   HeadsView<const T> query;  ///< [num_heads, seqlen_q, head_dim]
   const Source* source;      ///< its keys and values, a cache or a MatrixSource
   Mask mask;
-  HeadsView<T> out;      ///< [num_heads, seqlen_q, head_dim_v], overwritten
-  RowsView<T> lse = {};  ///< [num_heads, seqlen_q], overwritten, if wanted
+  HeadsView<T> out;                     ///< [num_heads, seqlen_q, head_dim_v], overwritten
+  std::optional<RowsView<T>> lse = {};  ///< [num_heads, seqlen_q], overwritten, if wanted
 };
 
 namespace detail {
@@ -85,8 +87,8 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
                 source.head_dim());
   require_heads(where, "out [num_heads, seqlen_q, head_dim_v]", problem.out, num_heads, query.rows,
                 source.head_dim_v());
-  if (problem.lse.data != nullptr)
-    require_rows(where, "lse [num_heads, seqlen_q]", problem.lse, num_heads, query.rows);
+  if (problem.lse)
+    require_rows(where, "lse [num_heads, seqlen_q]", *problem.lse, num_heads, query.rows);
   if (!problem.sinks.empty())
     require_shape(where, "sinks [num_heads]", {std::ssize(problem.sinks)}, {num_heads});
   check_mask(where, *problem.mask, problem.heads.num_heads, problem.extent());
@@ -126,16 +128,6 @@ void attend_heads(HeadsView<const T> query, const Source& source, const Mask& ma
   run(problem, rest, options.executor, workspace_or(options.workspace, local));
 }
 
-/// Calls attend(heads, options) with an lse that was asked for, so that it must be there: in the
-/// options, an empty one means that it is not wanted.
-template <class T, class Out, class Lse, class Attend>
-void with_lse(Out&& out, Lse&& lse, const Attend& attend) {
-  const HeadsView<T> heads(std::forward<Out>(out));
-  const RowsView<T> lse_rows(std::forward<Lse>(lse));
-  require_rows("attend", "lse [num_heads, seqlen_q]", lse_rows, heads.num_heads, heads.rows);
-  attend(heads, AttendOptions<T>{.lse = lse_rows});
-}
-
 }  // namespace detail
 
 /// out = softmax(mask(score(query key^T))) value, for every head; query head h attends with
@@ -173,10 +165,9 @@ template <class Query, class Key, class Value, class Mask, class Score, class Ou
   requires std::convertible_to<Lse&&, RowsView<detail::ViewElement<Out>>>
 void attend(const Query& query, const Key& key, const Value& value, const Mask& mask,
             const Score& score, Out&& out, Lse&& lse) {
-  detail::with_lse<detail::ViewElement<Out>>(
-      std::forward<Out>(out), std::forward<Lse>(lse), [&](auto heads, const auto& options) {
-        attend(query, key, value, mask, score, heads, options);
-      });
+  using T = detail::ViewElement<Out>;
+  attend(query, key, value, mask, score, std::forward<Out>(out),
+         AttendOptions<T>{.lse = RowsView<T>(std::forward<Lse>(lse))});
 }
 
 /// The same with keys and values from a cache: prefill with many query rows, decode with one.
@@ -195,9 +186,9 @@ template <class Query, PageSource Source, class Mask, class Score, class Out, cl
   requires std::convertible_to<Lse&&, RowsView<detail::ViewElement<Out>>>
 void attend(const Query& query, const Source& source, const Mask& mask, const Score& score,
             Out&& out, Lse&& lse) {
-  detail::with_lse<detail::ViewElement<Out>>(
-      std::forward<Out>(out), std::forward<Lse>(lse),
-      [&](auto heads, const auto& options) { attend(query, source, mask, score, heads, options); });
+  using T = detail::ViewElement<Out>;
+  attend(query, source, mask, score, std::forward<Out>(out),
+         AttendOptions<T>{.lse = RowsView<T>(std::forward<Lse>(lse))});
 }
 
 /// Attention for a ragged batch: every sequence has its own queries, keys and mask; prefills,
@@ -212,7 +203,7 @@ template <class T, class Source, class Mask, class Score>
 void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, const Score& score,
                   const AttendOptions<T>& options = {}) {
   constexpr auto where = "attend_batch";
-  detail::require(options.lse.data == nullptr, where,
+  detail::require(!options.lse, where,
                   "options.lse is given, but each sequence has an lse of its own");
   if (sequences.empty()) return;
   using Problem = detail::Problem<T, Source, Mask>;

@@ -22,7 +22,7 @@ inline constexpr Index keys_per_common = 8;
 
 /// A sequence in the order of a batch.
 template <class T, class Source, class Mask>
-struct Ordered {
+struct OrderedSequence {
   const Problem<T, Source, Mask>* problem;
   Index common = 0;  ///< keys, from the first on, whose pages are also those of the one before it
 
@@ -39,7 +39,7 @@ struct Ordered {
 /// Brings sequences whose pages before `page` are the same ones into an order in which each stands
 /// beside those with which it shares most, and finds how much that is.
 template <class T, class Source, class Mask>
-void order_by_pages(std::span<Ordered<T, Source, Mask>> sequences, Index page) {
+void order_by_pages(std::span<OrderedSequence<T, Source, Mask>> sequences, Index page) {
   if (sequences.size() < 2) return;
   const KeyRange dropped = dropped_keys(*sequences.front().problem->source);  // of all of them
   const auto same = [&](const auto& a, const auto& b) {
@@ -67,7 +67,7 @@ void order_by_pages(std::span<Ordered<T, Source, Mask>> sequences, Index page) {
 
 /// The same for any sequences.
 template <class T, class Source, class Mask>
-void order_sequences(std::span<Ordered<T, Source, Mask>> sequences) {
+void order_sequences(std::span<OrderedSequence<T, Source, Mask>> sequences) {
   if constexpr (HasPageAddresses<Source>) {
     // Only those of which the same keys are held can read pages together.
     const auto kind = [](const auto& one) {
@@ -103,17 +103,16 @@ struct BatchTile {
 /// long one at the end; those that are large even beside all work are to be split along the keys.
 template <class T, class Source, class Mask>
 class BatchTiles {
-  using Sequence = Ordered<T, Source, Mask>;
+  using Sequence = OrderedSequence<T, Source, Mask>;
   using Part = Segment<T, Source, Mask>;
   using OneTile = BatchTile<T, Source, Mask>;
 
  public:
-  std::span<const Problem<T, Source, Mask>> problems;
   Index rows_per_tile = 1;  ///< of the largest
   Index work = 0;           ///< multiplications, if all rows saw what some row may see
 
   BatchTiles(std::span<const Problem<T, Source, Mask>> list, Workspace& workspace)
-      : problems(list), block_(workspace.borrow(carve(nullptr))) {
+      : problems_(list), block_(workspace.borrow(carve(nullptr))) {
     carve(block_.data());
     order_sequences(sequences_);
     Index most_rows = most_tile_rows();
@@ -133,9 +132,9 @@ class BatchTiles {
   static constexpr Index more_parts = min_tasks * max_rows_per_tile / simd::max_tile_rows;
 
   Index most_tile_rows() const {
-    const Source& first = *problems.front().source;
+    const Source& first = *problems_.front().source;
     Index all_rows = 1;
-    for (const auto& problem : problems) all_rows += problem.rows();
+    for (const auto& problem : problems_) all_rows += problem.rows();
     return std::min(tile_rows(first.head_dim(), first.head_dim_v()), all_rows);
   }
 
@@ -143,7 +142,7 @@ class BatchTiles {
   std::size_t carve(std::byte* memory) {
     const Index most_rows = most_tile_rows();
     Index num_sequences = 0, num_parts = more_parts, num_tiles = more_parts;
-    for (const auto& problem : problems) {
+    for (const auto& problem : problems_) {
       const Index pieces = ceil_div(problem.rows(), most_rows);
       num_sequences += pieces > 0 ? 1 : 0;
       num_parts += pieces;
@@ -161,14 +160,15 @@ class BatchTiles {
     list(num_sequences, sequences_);
     list(num_parts, all_parts_);
     list(num_tiles, all_tiles_);
+    if (memory == nullptr) return used;
     auto next = sequences_.begin();
-    if (memory != nullptr)
-      for (const auto& problem : problems)
-        if (problem.rows() > 0) *next++ = Sequence{&problem};
+    for (const auto& problem : problems_)
+      if (problem.rows() > 0) *next++ = {&problem};
     return used;
   }
 
-  static bool join(const Sequence& a, const Sequence& b) {
+  /// Whether neighbours are to be in one tile.
+  static bool share_tiles(const Sequence& a, const Sequence& b) {
     const Index shorter = std::min(a.problem->source->seqlen(), b.problem->source->seqlen());
     return b.common > 0 && b.common * keys_per_common >= shorter;
   }
@@ -185,7 +185,7 @@ class BatchTiles {
     };
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       const auto& [problem, common] = sequences_[i];
-      if (i > 0 && !join(sequences_[i - 1], sequences_[i])) close();
+      if (i > 0 && !share_tiles(sequences_[i - 1], sequences_[i])) close();
       for (Index row = 0; row < problem->rows(); row += most_rows) {
         const Index count = std::min(most_rows, problem->rows() - row);
         if (rows + count > most_rows) close();
@@ -248,6 +248,7 @@ class BatchTiles {
     }
   }
 
+  std::span<const Problem<T, Source, Mask>> problems_;
   Workspace::Borrowed block_;
   std::span<Sequence> sequences_;
   std::span<Part> all_parts_;

@@ -15,7 +15,7 @@ namespace heed {
 /// and a sequence of an `attend_batch` whose keys are in no cache.
 ///
 /// A page is packed when it is asked for: keys are transposed to scratch; values are used where
-/// they lie if whole vectors can be read from their rows, and copied else.
+/// they lie if whole vectors can be read from their rows, and copied otherwise.
 template <class T>
 class MatrixSource {
  public:

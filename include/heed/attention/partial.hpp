@@ -22,8 +22,8 @@ struct Partial {
     std::fill_n(sum, rows * stride, T{0});
   }
   Partial from_row(Index row) const { return {state + row, sum + row * stride, stride}; }
-  /// Adds what `other` found among other keys. What either has of keys without weight, a NaN among
-  /// them, is nothing: it must not depend on where a task's keys begin.
+  /// Adds what `other` found among other keys. A side whose keys had no weight adds nothing, not
+  /// even a NaN: results must not depend on where a task's keys begin.
   void merge(const Partial& other, Index rows) const {
     for (Index r = 0; r < rows; ++r) {
       if (other.state[r].empty()) continue;

@@ -3,6 +3,7 @@
 /// What a call of `attend` asks for, checked. Layer 5, detail.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "heed/base/views.hpp"
@@ -38,9 +39,9 @@ struct Problem {
   T query_scale;             ///< what queries are multiplied by first; see split_query_scale
   const Source* source;
   const Mask* mask;
-  HeadsView<T> out;          ///< [num_heads, seqlen_q, head_dim_v]
-  RowsView<T> lse;           ///< [num_heads, seqlen_q], or empty if not wanted
-  std::span<const T> sinks;  ///< [num_heads], or empty if there are none
+  HeadsView<T> out;                ///< [num_heads, seqlen_q, head_dim_v]
+  std::optional<RowsView<T>> lse;  ///< [num_heads, seqlen_q], if wanted
+  std::span<const T> sinks;        ///< [num_heads], or empty if there are none
   LayerHeads heads;
   Index group_size;  ///< query heads to a key/value head: kept, as a division takes long
 

@@ -134,7 +134,7 @@ template <class Problem, class T, class Source, class Element>
   }
 }
 
-/// Those of row-major keys, without the rotated part if that is apart.
+/// Those of row-major keys, without the rope part if that is apart.
 template <class Problem, class T, class Source, class Element>
 void multiply_row_major(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
                         VectorRange vectors, const TileScratch<T, Source>& scratch,
@@ -150,7 +150,7 @@ void multiply_row_major(const Problem& problem, RowRange rows, const CurrentPage
   multiply_keys(scratch, all.middle_cols(0, depth), rows.begin, keys, scores, page.after_keys);
 }
 
-/// scores += those of the rotated part of latents that have it apart.
+/// scores += those of the rope part of latents that have it apart.
 template <class T, class Source, class Element>
 void add_rope_scores(RowRange rows, const PageView<Element>& page, VectorRange vectors,
                      const TileScratch<T, Source>& scratch, RowsView<T> scores) {

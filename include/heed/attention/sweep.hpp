@@ -182,7 +182,7 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
   // Whole vectors around the keys that anyone sees; a full page is the usual case.
   const VectorRange vectors{seen.first() / n, ceil_div(seen.last(), n)};
   compute_scores(problem, rows, page, vectors, scratch);
-  // A row that sees the whole page takes a way on which the compiler knows so.
+  // A row that sees the whole page gets a branch of its own, in which the compiler knows it.
   const auto either_way = [&](Index r, const auto& f) {
     if (scratch.visible[r] == all_visible)
       f(VectorRange{0, page_size / n}, all_visible);
@@ -223,6 +223,11 @@ void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
   }
 }
 
+/// A tile of no more rows is done with a page before the next one could be fetched: the fewer bytes
+/// an element has, the sooner it comes. Measured (docs/decisions.md).
+template <class Element>
+inline constexpr Index rows_done_before_fetch = sizeof(Element);
+
 /// What is fetched from memory while a page is read. \param next  the page after it, if there is
 /// one
 template <class Source, class Element>
@@ -231,10 +236,10 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
   using T = ComputeType<Element>;
   if constexpr (HasPackedPages<Source>) {
     if (next) page.after_keys = page.after_values = source.packed_page(tile.kv_head, *next);
-  } else if (tile.count > Index{sizeof(Element)} ||
+  } else if (tile.count > rows_done_before_fetch<Element> ||
              !simd::reads_in_order<T, ProbFactorFor<T, Source, Element>>(tile.count)) {
-    // With fewer rows the tile is done before a fetch arrives; the processor's own prefetching of
-    // the stream does better alone, if it is one (docs/decisions.md).
+    // With fewer rows the processor's own prefetching of the stream does better alone, if it is
+    // one.
     const bool lies_somewhere = source.page_scratch() == 0;
     const PageView<Element> after =
         next && lies_somewhere ? source.page(tile.kv_head, *next, nullptr) : page.view;

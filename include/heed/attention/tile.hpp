@@ -10,7 +10,8 @@
 
 #include "heed/attention/partial.hpp"
 #include "heed/attention/problem.hpp"
-#include "heed/simd/codes.hpp"
+#include "heed/simd/factors.hpp"
+#include "heed/simd/split_code.hpp"
 #include "heed/simd/walsh_hadamard.hpp"
 
 namespace heed::detail {
@@ -52,16 +53,12 @@ using Factor = std::conditional_t<
     simd::CodeFactor<IsNative<Source> ? simd::native_codes : simd::exact_codes, Code>,
     std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>>;
 /// Likewise for a page of `Element`: the one that is being filled is in T, whatever the others are.
-template <class T, class Factor, class Element>
-using FactorFor =
-    std::conditional_t<simd::is_split_code<Factor> && !has_scales<Element>, T, Factor>;
+template <class T, class Usual, class Element>
+using FactorFor = std::conditional_t<simd::is_split_code<Usual> && !has_scales<Element>, T, Usual>;
 template <class T, class Source, class Element>
 using QueryFactorFor = FactorFor<T, Factor<T, Source, int8>, Element>;
 template <class T, class Source, class Element>
 using ProbFactorFor = FactorFor<T, Factor<T, Source, std::uint8_t>, Element>;
-/// Likewise for the rotated part of latents that have it apart.
-template <class T, class Source>
-using RopeFactor = std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>;
 
 /// How wide a tile's rows of queries are: the head, or the latent if the rest is apart, filled up
 /// to what a row of factors is made of.
@@ -80,7 +77,8 @@ struct TileScratch {
   using Element = typename Source::Element;
   using Factor = detail::Factor<T, Source, int8>;
   using ProbFactor = detail::Factor<T, Source, std::uint8_t>;
-  using RopeFactor = detail::RopeFactor<T, Source>;
+  /// Of the rope part of latents that have it apart.
+  using RopeFactor = std::conditional_t<IsNative<Source>, simd::RoundedFactor, T>;
   static constexpr bool is_coded = simd::is_split_code<Factor>;
   /// Whether keys come with scales that have to be worked into a copy of the queries.
   static constexpr bool scales_queries = HasChannelScales<Source>;
@@ -91,14 +89,14 @@ struct TileScratch {
   RopeFactor* rope_query;      // [rows, rope_stride]
   simd::CodeRow* query_units;  // [rows], if is_coded
   simd::CodeRow* prob_units;   // likewise
-  T* plain_query;          // [rows, query_stride], if is_coded: what query has codes of; else query
-                           // itself
-  T* scaled_query;         // [rows, query_stride], if scales_queries
-  T* more_scores;          // [rows, page_size], if adds_scores: of rope, or what offsets add
-  T* scores;               // [rows, page_size]
-  ProbFactor* probs;       // [rows, page_size]: in place of the scores, unless they are of another
-                           // type
-  T* carry;                // [rows]
+  T* plain_query;     // [rows, query_stride]: if is_coded, what query has codes of; query itself
+                      // if that is of T; else nothing
+  T* scaled_query;    // [rows, query_stride], if scales_queries
+  T* more_scores;     // [rows, page_size], if adds_scores: of rope, or what offsets add
+  T* scores;          // [rows, page_size]
+  ProbFactor* probs;  // [rows, page_size]: in place of the scores, unless they are of another
+                      // type
+  T* carry;           // [rows]
   std::uint64_t* visible;  // [rows]
   Element* page;           // what the source needs to pack one
   Index query_stride;
@@ -163,7 +161,7 @@ struct TileScratch {
     TileScratch rest = *this;
     rest.query += row * query_stride, rest.rope_query += row * rope_stride;
     if constexpr (is_coded) rest.query_units += row, rest.prob_units += row;
-    rest.plain_query += row * query_stride;
+    if constexpr (is_coded || std::same_as<Factor, T>) rest.plain_query += row * query_stride;
     if constexpr (scales_queries) rest.scaled_query += row * query_stride;
     if constexpr (adds_scores) rest.more_scores += row * page_size;
     rest.scores += row * page_size, rest.probs += row * page_size;
@@ -214,7 +212,7 @@ struct TileScratch {
 };
 
 /// Copies the tile's query rows side by side as factors, scaled unless native, zeros behind each
-/// piece, rotated if the keys are.
+/// piece, through the Walsh-Hadamard transform if the keys went through it.
 template <class T, class Source, class Mask>
 void load_queries(const Problem<T, Source, Mask>& problem, const Tile& tile,
                   const TileScratch<T, Source>& scratch) {
@@ -271,7 +269,7 @@ void finish(const Problem<T, Source, Mask>& problem, const Tile& tile, const Par
     else
       simd::copy_scaled(sum, width, weight, out);
     if constexpr (IsRotated<Source>) simd::rotate_hadamard(out, width);
-    if (problem.lse.data != nullptr) problem.lse(head, q_row) = state.lse();
+    if (problem.lse) (*problem.lse)(head, q_row) = state.lse();
   }
 }
 

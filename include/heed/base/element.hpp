@@ -17,8 +17,9 @@
 /// A row is one token's key or value of one head, or its latent; a channel is one column of the
 /// keys of a head. Keys have channels that outweigh the others, values have not: so keys lose less
 /// with a scale per channel, or after a rotation that spreads such channels over all (and that the
-/// kernel gives queries too, and takes back from the result). The rotated part of a latent stays
-/// bf16 beside int8 and int4.
+/// kernel gives queries too, and takes back from the result). A transform mixes blocks of as many
+/// columns as the largest power of two that divides the width: all 128 or 64 of a head, 32 of 96,
+/// 16 of 80 or 112. The rope part of a latent stays bf16 beside int8 and int4.
 ///
 /// The kernel computes in float (double for double), to which elements are widened in registers.
 /// Scales multiply queries, scores and probabilities, never elements.
@@ -38,7 +39,7 @@
 ///                   each; sums stay float
 ///     the others    `vpdpbusd` (VNNI): as above, but of 16 bits, each query off by at most a
 ///                   65278th of the largest, each probability by half of that (all are 0 if the
-///                   largest is below 2e-34). The rotated part of a latent is multiplied as
+///                   largest is below 2e-34). The rope part of a latent is multiplied as
 ///                   Native<bf16> is, and a page that is in float while it is being filled, in
 ///                   float
 ///
@@ -69,13 +70,19 @@ struct int4 {
 /// Names the element whose keys have a scale and an offset per channel and page.
 template <class E>
 struct PerChannel {};
-/// Names the element whose rows are rotated before they are stored.
+/// Names the element whose rows go through a Walsh-Hadamard transform before they are stored.
 template <class E>
 struct Rotated {};
 /// Names the element that is multiplied as the processor does so fastest, for which queries and
 /// probabilities are rounded.
 template <class E>
 struct Native {};
+
+/// Whether products are asked for that round more, and are faster.
+template <class E>
+inline constexpr bool is_native = false;
+template <class E>
+inline constexpr bool is_native<Native<E>> = true;
 
 namespace detail {
 
@@ -98,8 +105,7 @@ template <class E>
 using Unwrapped = typename AsStored<E>::Type;
 
 template <class E>
-  requires OneOf<E, bf16, Unwrapped<E>, Rotated<Unwrapped<E>>> &&
-           (std::same_as<E, bf16> || Quantized<Unwrapped<E>>)
+  requires(std::same_as<E, bf16> || (!is_native<E> && Quantized<Unwrapped<E>>))
 struct AsStored<Native<E>> : AsStored<E> {};
 
 }  // namespace detail
@@ -119,13 +125,7 @@ template <class E>
 inline constexpr bool keys_per_channel =
     detail::OneOf<detail::Unwrapped<E>, int4, PerChannel<int8>>;
 
-/// Whether products are asked for that round more, and are faster.
-template <class E>
-inline constexpr bool is_native = false;
-template <class E>
-inline constexpr bool is_native<Native<E>> = true;
-
-/// Whether rows are rotated before they are stored.
+/// Whether rows go through that transform before they are stored.
 template <class E>
 inline constexpr bool is_rotated = false;
 template <class E>

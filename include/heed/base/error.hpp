@@ -23,8 +23,8 @@ class ShapeError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
-/// A cache has no room for the tokens it was given, or is to be larger than can be. It is as it was
-/// before the call.
+/// A cache has no room for the tokens it was given, or is asked to be larger than is possible. It
+/// is as it was before the call.
 class CapacityError : public std::length_error {
  public:
   using std::length_error::length_error;

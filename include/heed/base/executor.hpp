@@ -48,7 +48,7 @@ struct SerialExecutor {
 };
 
 #ifdef _OPENMP
-/// OpenMP's threads; there where the program is compiled with OpenMP.
+/// OpenMP's threads. Available where the program is compiled with OpenMP.
 struct OpenMpExecutor {
   Index num_threads = omp_get_max_threads();
 

@@ -39,8 +39,8 @@ constexpr GroupedShape multi_query(Index model_dim, Index num_heads, Index head_
 /// The query projection goes straight from the model width to the heads.
 inline constexpr Index no_query_latent = 0;
 
-/// The shape of multi-head latent attention. Any field may stay `dynamic`; query_latent_dim must be
-/// said to be, as it is 0 else.
+/// The shape of multi-head latent attention. Any field may be `dynamic`, which all are at first but
+/// query_latent_dim: it is 0 unless set.
 ///
 /// A query and key head is [nope_dim | rope_dim] wide, a value head head_dim_v. Per token the cache
 /// holds [latent_dim | rope_dim]. Names as DeepSeek's config files have them: kv_lora_rank,
@@ -60,7 +60,7 @@ struct LatentShape {
 
   /// Width of a query and key head; meaningful when both parts are known.
   constexpr Index head_dim() const noexcept { return nope_dim + rope_dim; }
-  /// Columns of a head that come up from the latent: its key without the rotated part, its value.
+  /// Columns of a head that come up from the latent: its key without the rope part, its value.
   constexpr Index up_width() const noexcept { return nope_dim + head_dim_v; }
 };
 

@@ -35,11 +35,16 @@ struct ThreadPoolExecutor {
     const Index helpers = std::min<Index>(pool->NumThreads(), count - 1);
     if (helpers <= 0 || pool->CurrentThreadId() >= 0) return drain();
     Eigen::Barrier done(static_cast<unsigned>(helpers));
-    for (Index helper = 0; helper < helpers; ++helper)
-      pool->Schedule([&drain, &done] {
-        drain();
-        done.Notify();
-      });
+    Index scheduled = 0;
+    try {
+      for (; scheduled < helpers; ++scheduled)
+        pool->Schedule([&drain, &done] {
+          drain();
+          done.Notify();
+        });
+    } catch (...) {  // no memory for a task: those scheduled refer to this frame, so it must go on
+      for (Index helper = scheduled; helper < helpers; ++helper) done.Notify();
+    }
     drain();
     done.Wait();
   }

@@ -270,6 +270,13 @@ inline void require_not_negative(std::string_view where, std::string_view argume
            ", expected 0 or more";
   });
 }
+template <class T>
+void require_not_negative(std::string_view where, std::string_view argument,
+                          const HeadsView<T>& found) {
+  require_not_negative(where, argument, "heads", found.num_heads);
+  require_not_negative(where, argument, "rows", found.rows);
+  require_not_negative(where, argument, "columns", found.cols);
+}
 /// Throws ShapeError unless a view is [rows, cols]. \param argument  as for require_shape
 template <class T>
 void require_rows(std::string_view where, std::string_view argument, const RowsView<T>& found,
@@ -282,9 +289,7 @@ void require_rows(std::string_view where, std::string_view argument, const RowsV
 template <class T>
 void require_heads(std::string_view where, std::string_view argument, const HeadsView<T>& found,
                    Index num_heads, Index rows, Index cols) {
-  require_not_negative(where, argument, "heads", found.num_heads);
-  require_not_negative(where, argument, "rows", found.rows);
-  require_not_negative(where, argument, "columns", found.cols);
+  require_not_negative(where, argument, found);
   require_shape(where, argument, {found.num_heads, found.rows, found.cols},
                 {num_heads, rows, cols});
 }

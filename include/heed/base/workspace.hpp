@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -58,6 +59,7 @@ class Workspace {
       : use_(other.use_), free_(std::move(other.free_)), blocks_(std::exchange(other.blocks_, 0)),
         held_(std::exchange(other.held_, 0)) {}
   Workspace(const Workspace& other) noexcept : use_(other.use_) {}
+  /// Each keeps its own scratch.
   Workspace& operator=(const Workspace&) noexcept { return *this; }
 
   /// A block of at least `bytes`, aligned to a cache line, with unspecified content.
@@ -150,11 +152,12 @@ class BorrowedList {
  public:
   /// \param capacity  how many are added at most
   BorrowedList(Workspace& workspace, std::size_t capacity)
-      : block_(workspace.borrow(capacity * sizeof(X))) {}
+      : block_(workspace.borrow(capacity * sizeof(X))), capacity_(capacity) {}
   BorrowedList(const BorrowedList&) = delete;
   ~BorrowedList() { std::destroy_n(first(), size_); }
 
   void add(X object) {
+    assert(size_ < capacity_);
     std::construct_at(first() + size_, std::move(object));
     ++size_;
   }
@@ -165,7 +168,7 @@ class BorrowedList {
   X* first() const noexcept { return reinterpret_cast<X*>(block_.data()); }
 
   Workspace::Borrowed block_;
-  std::size_t size_ = 0;
+  std::size_t size_ = 0, capacity_;
 };
 
 }  // namespace detail

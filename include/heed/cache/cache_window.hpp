@@ -10,16 +10,16 @@
 
 namespace heed {
 
-/// A cache with a window lets go what no later query will see: all but the first num_sink_tokens
+/// A cache with a window lets go of what no later query will see: all but the first num_sink_tokens
 /// and the window_left tokens before the next one. Pages behind go back to the pool.
 ///
 /// Its tokens keep their positions: seqlen, masks and RoPE count from the sequence's start, and
 /// attention with SlidingWindowMask or SinkWindowMask gives the bits that a cache of all tokens
-/// gives. Under any other mask, what was let go is hidden.
+/// gives. Under any other mask, what was let go of is hidden.
 ///
-/// One page behind the window is kept, so that 64 tokens can be truncated, counted from the longest
-/// that the sequence has been, and the last append as a whole.
-/// Sources: Beltagy et al. 2020, arXiv:2004.05150 (windows); Xiao et al. 2023 (StreamingLLM),
+/// One more page behind the window is kept, so that `truncate` can take back the last append
+/// whatever its length, and otherwise go back 64 tokens from the longest that the sequence has
+/// been. Sources: Beltagy et al. 2020, arXiv:2004.05150 (windows); Xiao et al. 2023 (StreamingLLM),
 /// arXiv:2309.17453 (sinks; there the cached keys are rotated anew, to positions in the cache).
 struct CacheWindow {
   Index num_sink_tokens = 0;  ///< first tokens, which stay

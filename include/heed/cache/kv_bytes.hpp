@@ -39,9 +39,10 @@ struct KvElement {
   Index scale_bytes_per_row = 0;  ///< the scales of a quantised row; float types have none
   /// The scales of a channel of keys in a page, where they take the place of their rows' scales.
   std::optional<Index> scale_bytes_per_channel{};
-  std::optional<Index> rope_bits{};  ///< of the rotated part of a latent, if it is stored apart
-  /// Pages of float that a KvCache has beside those it stores: of all heads, while scales of a
-  /// channel of keys are not known, and of one head, where its rows are rotated first.
+  std::optional<Index> rope_bits{};  ///< of the rope part of a latent, if it is stored apart
+  /// Pages of float that a KvCache has beside those it stores: of all heads, where keys have scales
+  /// per channel, which are known once a page is whole; of one head, for rows on their way through
+  /// the Walsh-Hadamard transform.
   Index open_pages = 0, rotated_pages = 0;
 
   /// Bytes of a row of `width` elements; a last byte that is not full counts whole.
@@ -90,7 +91,7 @@ constexpr void require_known(std::string_view name, Index size) {
          (element.key_bytes(shape.head_dim) + element.row_bytes(shape.head_dim_v));
 }
 
-/// Bytes that one token takes in one layer of MLA: the latent and the rotated key that all heads
+/// Bytes that one token takes in one layer of MLA: the latent and the rope key that all heads
 /// share, in one row. latent_dim and rope_dim must be known.
 ///
 /// \throws ShapeError as above.
@@ -105,7 +106,7 @@ constexpr void require_known(std::string_view name, Index size) {
 
 /// Bytes that one token takes in one layer of MLA if the keys and values made from the latent are
 /// cached in its place, as implementations do that treat MLA as MHA: more than MHA itself, since
-/// each head's key carries its own copy of the rotated part. \throws ShapeError as above.
+/// each head's key carries its own copy of the rope part. \throws ShapeError as above.
 [[nodiscard]] constexpr Index expanded_kv_bytes_per_token(const LatentShape& shape,
                                                           const KvElement& element) {
   detail::require_known("num_heads", shape.num_heads);

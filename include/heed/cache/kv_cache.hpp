@@ -33,9 +33,9 @@ class KvFile;
 /// | KvCache(pool, capacity)           | pages of a PagePool, taken as the sequence grows        |
 /// | either, with a CacheWindow last   | the same; pages that it has passed are used again       |
 ///
-/// After that, nothing allocates except `fork`, the only way to copy a cache, and `load`. Whatever
-/// throws leaves the cache as it was. Readers may share a cache; who changes it must be alone with
-/// it, though not with its pool. A cache that was moved from has room for nothing.
+/// After that, nothing allocates except `fork`, the only way to copy a cache, `save` and `load`.
+/// Whatever throws leaves the cache as it was. Readers may share a cache; who changes it must be
+/// alone with it, though not with its pool. A cache that was moved from has room for nothing.
 template <class Entry, class Stored = float>
 class KvCache {
   using T = ComputeType<Stored>;
@@ -48,7 +48,7 @@ class KvCache {
   static constexpr KeyLayout key_layout = Entry::key_layout;
   static constexpr RowRotation row_rotation =
       is_rotated<Stored> ? RowRotation::walsh_hadamard : RowRotation::none;
-  static constexpr Products products = is_native<Stored> ? Products::native : Products::widened;
+  static constexpr Products products = is_native<Stored> ? Products::native : Products::exact;
   static constexpr KeyScales key_scales =
       has_open_page ? KeyScales::per_channel : KeyScales::per_token;
 
@@ -70,7 +70,7 @@ class KvCache {
                   "heed: a KvCache<Entry, Stored> takes its pages from a PagePool<Entry, Stored>.");
   }
 
-  /// Adds tokens. Keys are rotated before they come here.
+  /// Adds tokens. Keys come here with RoPE applied.
   /// \param key    [num_kv_heads, count, head_dim]
   /// \param value  [num_kv_heads, count, head_dim_v]
   /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for what is not
@@ -84,7 +84,7 @@ class KvCache {
                           num_kv_heads(), key.rows, head_dim_v());
     append_rows(key, "key", value, "value");
   }
-  /// The same for latents that are normed and keys that are rotated. \throws as above
+  /// The same for latents that are normed and keys with RoPE applied. \throws as above
   /// \param c_kv  [count, latent_dim]; \param k_rope  [count, rope_dim]
   void append(RowsView<const T> c_kv, RowsView<const T> k_rope)
     requires is_latent<Entry>
@@ -98,12 +98,12 @@ class KvCache {
 
   /// Throws CapacityError unless `count` more tokens fit.
   void require_capacity(Index count) const { table_.require_capacity(count); }
-  /// The same, and PoolExhaustedError if pages lack now.
+  /// The same, and PoolExhaustedError if the pool has too few pages now.
   void require_room(Index count) const {
     if (const Index needed = pages_needed(count); needed > 0) table_.store()->require_free(needed);
   }
   /// Pages that `count` more tokens take of the pool, the copy of a shared one included, less those
-  /// that a window gives back then, which may be more. \throws CapacityError unless they fit
+  /// that the window gives back, so it may be negative. \throws CapacityError unless they fit
   [[nodiscard]] Index pages_needed(Index count) const { return table_.pages_needed(count); }
   Index seqlen() const noexcept { return table_.seqlen(); }  ///< tokens appended and not forgotten
   Index capacity() const noexcept { return table_.capacity(); }  ///< tokens that fit at a time
@@ -133,7 +133,7 @@ class KvCache {
     if (table_.store() == nullptr)
       throw StateError(detail::message("KvCache::fork", "the cache was moved from"));
     KvCache copy(layout_, table_.fork());
-    copy.staging_.copy(staging_);
+    copy.staging_.assign(staging_);
     return copy;
   }
   /// Forgets what it holds and shares the first `seqlen` tokens of another cache of its pool.
@@ -142,7 +142,7 @@ class KvCache {
   void assign_prefix(const KvCache& source, Index seqlen) {
     if (this == &source) return truncate(seqlen);
     table_.assign_prefix(source.table_, seqlen);
-    staging_.copy(source.staging_);
+    staging_.assign(source.staging_);
     if (seqlen / page_size < source.seqlen() / page_size) reopen();
   }
 
@@ -166,7 +166,7 @@ class KvCache {
   void read_key(Index kv_head, RowsView<T> out) const
     requires(!is_latent<Entry>)
   {
-    read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, out, head_dim(), Rows::rotated,
+    read("KvCache::read_key", "out [seqlen, head_dim]", kv_head, out, head_dim(), row_rotation,
          [&](const auto& layout, auto page, Index slot, Index c) {
            return layout.key(page, kv_head, slot, c);
          });
@@ -176,7 +176,7 @@ class KvCache {
     requires(!is_latent<Entry>)
   {
     read("KvCache::read_value", "out [seqlen, head_dim_v]", kv_head, out, head_dim_v(),
-         Rows::rotated, [&](const auto& layout, auto page, Index slot, Index c) {
+         row_rotation, [&](const auto& layout, auto page, Index slot, Index c) {
            return layout.value(page, kv_head, slot, c);
          });
   }
@@ -187,11 +187,11 @@ class KvCache {
     detail::require_rows("KvCache::read_latent", "k_rope [seqlen, rope_dim]", k_rope, seqlen(),
                          entry().rope_dim);
     read("KvCache::read_latent", "c_kv [seqlen, latent_dim]", 0, c_kv, entry().latent_dim,
-         Rows::rotated, [](const auto& layout, auto page, Index slot, Index c) {
+         row_rotation, [](const auto& layout, auto page, Index slot, Index c) {
            return layout.latent(page, slot, c);
          });
     read("KvCache::read_latent", "k_rope [seqlen, rope_dim]", 0, k_rope, entry().rope_dim,
-         Rows::as_given, [](const auto& layout, auto page, Index slot, Index c) {
+         RowRotation::none, [](const auto& layout, auto page, Index slot, Index c) {
            return layout.rope(page, slot, c);
          });
   }
@@ -233,7 +233,7 @@ class KvCache {
                                   detail::Placement::own, capacity, window)) {}
 
   static Entry checked(const Entry& entry, Index capacity, std::optional<CacheWindow> window) {
-    entry.check("KvCache");
+    detail::checked_entry("KvCache", entry);
     detail::require_number(capacity >= 0, "KvCache", "capacity", capacity, "0 or more");
     if (window) window->check("KvCache");
     return entry;
@@ -257,13 +257,11 @@ class KvCache {
       staging_.forget_from(index);
   }
 
-  /// What a cache of rotated elements does with rows before it stores them.
-  enum class Rows { rotated, as_given };
-
-  /// \param at  (layout, place of a page, slot, column) -> what is stored
+  /// \param rotation  of the rows as they are stored
+  /// \param at        (layout, place of a page, slot, column) -> what is stored
   template <class At>
   void read(std::string_view where, std::string_view name, Index kv_head, RowsView<T> out,
-            Index width, [[maybe_unused]] Rows stored, const At& at) const {
+            Index width, RowRotation rotation, const At& at) const {
     detail::require_rows(where, name, out, seqlen(), width);
     detail::require_head(where, kv_head, num_kv_heads());
     for (Index token = 0; token < seqlen(); ++token) {
@@ -275,7 +273,7 @@ class KvCache {
         for (Index c = 0; c < width; ++c) out(token, c) = at(layout, page, token % page_size, c);
       });
       if constexpr (is_rotated<Stored>)
-        if (stored == Rows::rotated) simd::rotate_hadamard(out.row(token), width);
+        if (rotation == RowRotation::walsh_hadamard) simd::rotate_hadamard(out.row(token), width);
     }
   }
   /// Calls f(layout, place) with those of a page, of which one may be still in float.

@@ -72,9 +72,9 @@ struct FullKv {
   }
 };
 
-/// A latent and a rotated key that all heads share: MLA. latent_dim + rope_dim elements a token. A
-/// token's row is its key, and the row's first latent_dim elements are its value; it is stored
-/// once.
+/// A latent and a key turned by RoPE that all heads share: MLA. latent_dim + rope_dim elements a
+/// token. A token's row is its key, and the row's first latent_dim elements are its value; it is
+/// stored once.
 template <Index LatentDim = dynamic, Index RopeDim = dynamic>
 struct LatentKv {
   Index latent_dim = LatentDim;
@@ -110,6 +110,17 @@ constexpr LatentKv<> kv_entry(const LatentShape& shape) noexcept {
 /// Whether an entry is a LatentKv.
 template <class Entry>
 inline constexpr bool is_latent = Entry::key_layout == KeyLayout::row_major;
+
+namespace detail {
+
+/// The entry, before anything is computed from its sizes. \throws ShapeError as its `check`
+template <class Entry>
+Entry checked_entry(std::string_view where, const Entry& entry) {
+  entry.check(where);
+  return entry;
+}
+
+}  // namespace detail
 
 /// What a KvCache<Entry, Stored> can be made of. A latent is key and value at once, so its scales
 /// are per token: it is stored as int8, int4 or Rotated of these, not as PerChannel.

@@ -5,8 +5,8 @@
 ///
 /// A cache becomes a safetensors file, which other programs can read, of one tensor of bytes: the
 /// pages it holds, as they are (full_page.hpp and latent_page.hpp say what lies where). What they
-/// mean is in the header's metadata. Here a sequence of 70 tokens in FullKv<8, 128>, without line
-/// breaks in truth:
+/// mean is in the header's metadata. Here a sequence of 70 tokens in FullKv<8, 128> (a real file
+/// has no line breaks):
 ///
 ///     <8 bytes: the size of what follows up to the pages, little-endian, a multiple of 8>
 ///     {"__metadata__":{"format":"heed.kv_cache","version":"3",
@@ -31,9 +31,10 @@
 ///
 /// Keys with scales per channel add a tensor, "open_page": the page that is being filled, in float.
 ///
-/// A header has one text alone, so that every byte of a file is checked. The capacity is not part
-/// of it, and neither is where the pages came from. The checksum finds accidents, not forgery: a
-/// file that was made to deceive is safe to read, but its keys and values are its author's.
+/// A header can be written in one way only, so that every byte of a file is checked. The capacity
+/// is not part of it, and neither is where the pages came from. The checksum finds accidents, not
+/// forgery: a file that was made to deceive is safe to read, but its keys and values are its
+/// author's.
 #pragma once
 
 #include <algorithm>

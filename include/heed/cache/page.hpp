@@ -11,7 +11,8 @@
 #include "heed/base/page_size.hpp"
 #include "heed/base/views.hpp"
 #include "heed/policy/mask.hpp"  // KeyRange
-#include "heed/simd/codes.hpp"
+#include "heed/simd/factors.hpp"
+#include "heed/simd/split_code.hpp"
 
 namespace heed {
 
@@ -73,7 +74,7 @@ struct PageView {
 //                              all of its pages are of its elements
 //   packed_page(kv_head, page) pages lie in memory as `page` gives them
 //   row_rotation               RowRotation::none
-//   products                   Products::widened
+//   products                   Products::exact
 
 /// The keys that the source no longer holds. They are hidden from every query, and no page that
 /// lies within them is asked for.
@@ -113,8 +114,8 @@ enum class RowRotation {
 
 /// `static constexpr Products products`: how exactly the kernel multiplies the elements.
 enum class Products {
-  widened,  ///< as if they were widened to float, or to double
-  native,   ///< queries and probabilities are rounded to bf16, or to codes of 16 bits: element.hpp
+  exact,   ///< as exactly as if they were widened to float, or to double
+  native,  ///< queries and probabilities are rounded to bf16, or to codes of 16 bits: element.hpp
 };
 
 /// `static constexpr KeyScales key_scales`: what the codes of keys are multiplied by. A source
@@ -191,7 +192,7 @@ constexpr void check_optional_members() {
                 "heed: keys that have scales per channel must be transposed.");
 }
 
-/// Whether keys come in two pieces, the latent and the rotated part.
+/// Whether keys come in two pieces, the latent and the rope part.
 template <class S>
 inline constexpr bool has_rope_apart =
     S::key_layout == KeyLayout::row_major && has_scales<typename S::Element>;

@@ -11,7 +11,7 @@
 #include "heed/cache/kv_entry.hpp"
 #include "heed/cache/latent_page.hpp"
 #include "heed/cache/page_store.hpp"
-#include "heed/simd/codes.hpp"
+#include "heed/simd/split_code.hpp"
 
 namespace heed::detail {
 

@@ -28,12 +28,12 @@ class PagePool {
  public:
   /// All memory is taken here, none later.
   /// \throws ShapeError if a size is negative or unknown, CapacityError for more pages than can be
-  explicit PagePool(Index num_pages, Entry entry = {}) : layout_(entry) {
-    entry.check("PagePool");
+  explicit PagePool(Index num_pages, Entry entry = {})
+      : layout_(detail::checked_entry("PagePool", entry)) {
     detail::require_number(num_pages >= 0, "PagePool", "num_pages", num_pages, "0 or more");
     store_ = detail::make_store("PagePool", layout_, num_pages);
   }
-  // Without move operations: what would be a move copies the handle, and the pool still works.
+  // No move operations: a move copies the handle, so the pool moved from stays usable.
   PagePool(const PagePool&) = default;
   PagePool& operator=(const PagePool&) = default;
 

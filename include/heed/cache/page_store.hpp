@@ -64,7 +64,7 @@ class PageStore {
   void require_free(Index needed) const {
     if (const Index free = free_pages(); free < needed) throw_exhausted(needed, free);
   }
-  /// Gives pages back and takes others, both or neither; `take` may lie where `give` does. Taken
+  /// Gives pages back and takes others, both or neither; `take` may overlap `give`. Taken
   /// pages hold whatever they held.
   /// \throws PoolExhaustedError if there are too few even with those given back.
   void exchange(std::span<const PageId> give, std::span<PageId> take) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -45,7 +46,7 @@ class PageTable {
     if (store_ != nullptr) store_->give_back(pages_);
   }
 
-  Index seqlen() const noexcept { return seqlen_; }
+  Index seqlen() const noexcept { return state_.seqlen; }
   Index capacity() const noexcept { return capacity_; }
   const std::optional<CacheWindow>& window() const noexcept { return window_; }
   const PageStore* store() const noexcept { return store_.get(); }
@@ -58,8 +59,8 @@ class PageTable {
     return (own ? store_->num_pages() : held_pages()) * store_->page_bytes();
   }
   /// Tokens that were let go: no query may see them.
-  KeyRange dropped() const noexcept { return dropped_; }
-  TableState state() const noexcept { return {seqlen_, dropped_.size(), released_}; }
+  KeyRange dropped() const noexcept { return state_.dropped(window_); }
+  const TableState& state() const noexcept { return state_; }
   /// Bytes of the table, and of the store's lists if it is this sequence's own.
   std::size_t bytes() const noexcept {
     if (store_ == nullptr) return 0;
@@ -70,8 +71,9 @@ class PageTable {
 
   /// Where page `page` of the sequence lies, which is held.
   PagePlace place(Index page) const noexcept {
-    return store_->place(
-        pages_[static_cast<std::size_t>(page < sink_pages_ ? page : page - released_)]);
+    const Index held = page < sink_pages_ ? page : page - state_.released_pages;
+    assert(held < held_pages());
+    return store_->place(pages_[static_cast<std::size_t>(held)]);
   }
   /// Calls f(place) for each page held, in the sequence's order.
   template <class F>
@@ -92,12 +94,10 @@ class PageTable {
   /// Throws CapacityError unless `count` more tokens fit.
   void require_capacity(Index count) const {
     // `count` may be any number, so that a sum with it may overflow.
-    const bool is_length = count <= std::numeric_limits<Index>::max() - seqlen_;
-    const Index pages = window_ && is_length ? held_pages() - behind_window() +
-                                                   page_count(seqlen_ + count) - page_count(seqlen_)
-                                             : 0;
-    if (!is_length || (window_ ? pages > page_count(capacity_) : seqlen_ + count > capacity_)) {
-      std::string text = std::to_string(seqlen_) + " tokens are cached and " +
+    const bool is_length = count <= std::numeric_limits<Index>::max() - seqlen();
+    const Index pages = is_length ? held_pages() - behind_window() + pages_to_add(count, 0) : 0;
+    if (!is_length || !fits(seqlen() + count, pages)) {
+      std::string text = std::to_string(seqlen()) + " tokens are cached and " +
                          std::to_string(count) + " more were given, but the capacity is " +
                          std::to_string(capacity_);
       if (window_ && is_length)
@@ -131,7 +131,7 @@ class PageTable {
       throw;
     }
     resize(kept + added);
-    released_ += behind;
+    state_.released_pages += behind;
     if (copies > 0) {
       PageId& last = pages_[static_cast<std::size_t>(kept - 1)];
       const PageId shared = std::exchange(last, pages_.back());
@@ -139,34 +139,34 @@ class PageTable {
       copy_page(*store_, shared, *store_, last);
       store_->give_back({&shared, 1});
     }
-    drop_before(seqlen_);
-    seqlen_ += count;
+    drop_before(seqlen());
+    state_.seqlen += count;
   }
 
   /// Keeps the first `seqlen` tokens.
   /// \throws ShapeError if there are not so many, or if their window was let go.
   void truncate(Index seqlen) {
-    require(0 <= seqlen && seqlen <= seqlen_, "KvCache::truncate", [&] {
-      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) + " tokens";
+    require(0 <= seqlen && seqlen <= state_.seqlen, "KvCache::truncate", [&] {
+      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(state_.seqlen) +
+             " tokens";
     });
-    if (seqlen == seqlen_) return;
+    if (seqlen == state_.seqlen) return;
     if (seqlen == 0) return clear();
     require_window("KvCache::truncate", seqlen);
-    keep_pages(page_count(seqlen) - released_);
+    keep_pages(page_count(seqlen) - state_.released_pages);
     drop_before(seqlen - 1);
-    seqlen_ = seqlen;
+    state_.seqlen = seqlen;
   }
   void clear() noexcept {
     keep_pages(0);
-    seqlen_ = released_ = 0;
-    dropped_ = {};
+    state_ = {};
   }
 
   /// A table of the same tokens. Pooled pages are shared until one of both writes to them; own ones
   /// are copied.
   PageTable fork() const {
     PageTable copy(store_, placement_, capacity_, window_);
-    copy.seqlen_ = seqlen_, copy.released_ = released_, copy.dropped_ = dropped_;
+    copy.state_ = state_;
     if (placement_ == Placement::pooled) {
       store_->share(pages_);
       copy.pages_.assign(pages_.begin(), pages_.end());
@@ -186,19 +186,20 @@ class PageTable {
     constexpr auto where = "KvCache::assign_prefix";
     if (store_ == nullptr || store_ != source.store_ || placement_ != Placement::pooled)
       throw StateError(message(where, "both caches must take their pages from the same PagePool"));
-    require(0 <= seqlen && seqlen <= source.seqlen_, where, [&] {
-      return "cannot share " + std::to_string(seqlen) + " of " + std::to_string(source.seqlen_) +
+    require(0 <= seqlen && seqlen <= source.seqlen(), where, [&] {
+      return "cannot share " + std::to_string(seqlen) + " of " + std::to_string(source.seqlen()) +
              " tokens";
     });
     TableState state{.seqlen = seqlen};
-    const bool slid = !source.dropped_.empty() && seqlen > source.dropped_.begin;
+    const KeyRange dropped = source.dropped();
+    const bool slid = !dropped.empty() && seqlen > dropped.begin;
     if (slid) {
       require(window_ == source.window_, where, [&] {
-        return "tokens from " + std::to_string(source.dropped_.begin) +
+        return "tokens from " + std::to_string(dropped.begin) +
                " on were let go by the source's window, and this cache has another or none";
       });
       source.require_window(where, seqlen);
-      state.released_pages = source.released_;
+      state.released_pages = source.state_.released_pages;
     }
     require_fits(where, state);
     const auto count = static_cast<std::size_t>(state.held_pages());
@@ -206,7 +207,7 @@ class PageTable {
     store_->share(prefix);
     clear();
     pages_.assign(prefix.begin(), prefix.end());
-    seqlen_ = seqlen, released_ = state.released_pages;
+    state_ = state;
     if (slid) drop_before(seqlen - 1);
   }
 
@@ -214,7 +215,7 @@ class PageTable {
   /// hold what a reachable state does.
   void require_fits(std::string_view where, const TableState& state) const {
     const Index pages = state.held_pages();
-    if (window_ ? pages > page_count(capacity_) : state.seqlen > capacity_)
+    if (!fits(state.seqlen, pages))
       throw CapacityError(
           message(where, std::to_string(window_ ? pages * page_size : state.seqlen) +
                              " tokens are to be held" + (window_ ? " in whole pages" : "") +
@@ -232,9 +233,7 @@ class PageTable {
     std::vector<PageId> pages(static_cast<std::size_t>(state.held_pages()));
     store_->exchange(pages_, pages);
     pages_.assign(pages.begin(), pages.end());  // there is room
-    seqlen_ = state.seqlen, released_ = state.released_pages, dropped_ = {};
-    if (window_ && state.dropped_tokens > 0)
-      dropped_ = {window_->num_sink_tokens, window_->num_sink_tokens + state.dropped_tokens};
+    state_ = state;
     for_each_page([&](const PagePlace& page) {
       for (Index head = 0; head < store_->num_heads(); ++head, content += store_->head_bytes())
         std::copy_n(content, store_->head_bytes(), page.head(head));
@@ -244,33 +243,37 @@ class PageTable {
  private:
   /// 1 if the page that is appended to is another's too, so that it is copied.
   Index copied_pages() const {
-    return seqlen_ % page_size != 0 && store_->is_shared(pages_.back()) ? 1 : 0;
+    return seqlen() % page_size != 0 && store_->is_shared(pages_.back()) ? 1 : 0;
   }
   Index pages_to_add(Index count, Index copies) const {
-    return page_count(seqlen_ + count) - page_count(seqlen_) + copies;
+    return page_count(seqlen() + count) - page_count(seqlen()) + copies;
+  }
+  /// Whether the capacity suffices for so many tokens in so many held pages.
+  bool fits(Index seqlen, Index pages) const noexcept {
+    return window_ ? pages <= page_count(capacity_) : seqlen <= capacity_;
   }
   /// Held pages that no query from the next token on will see, but for one that is kept.
   Index behind_window() const noexcept {
     if (!window_) return 0;
-    const Index first_seen = (seqlen_ - window_->window_left) / page_size - 1;
-    return std::max<Index>(0, first_seen - sink_pages_ - released_);
+    const Index first_seen = (seqlen() - window_->window_left) / page_size - 1;
+    return std::max<Index>(0, first_seen - sink_pages_ - state_.released_pages);
   }
   /// Throws ShapeError if pages that the window of the last of `seqlen` tokens begins in are gone.
   void require_window(std::string_view where, Index seqlen) const {
+    if (state_.released_pages == 0) return;
+    const Index gap_end = (sink_pages_ + state_.released_pages) * page_size;
     // NOLINTNEXTLINE(bugprone-unchecked-optional-access): only a window lets pages go
-    require(released_ == 0 || seqlen - 1 - window_->window_left >= first_behind_gap(), where, [&] {
-      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(seqlen_) +
-             " tokens: the last one's window begins before token " +
-             std::to_string(first_behind_gap()) + ", and what is there was let go";
+    require(seqlen - 1 - window_->window_left >= gap_end, where, [&] {
+      return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(state_.seqlen) +
+             " tokens: the last one's window begins before token " + std::to_string(gap_end) +
+             ", and what is there was let go";
     });
   }
-  /// The first token behind what was let go in whole pages.
-  Index first_behind_gap() const noexcept { return (sink_pages_ + released_) * page_size; }
   /// Hides what the query at `position` does not see.
   void drop_before(Index position) noexcept {
     if (!window_) return;
-    const Index sinks = window_->num_sink_tokens;
-    dropped_ = {sinks, std::max(sinks, position - window_->window_left)};
+    state_.dropped_tokens =
+        std::max<Index>(0, position - window_->window_left - window_->num_sink_tokens);
   }
   void keep_pages(Index count) noexcept {
     const auto kept = static_cast<std::size_t>(count);
@@ -282,8 +285,7 @@ class PageTable {
     std::swap(store_, other.store_), std::swap(placement_, other.placement_);
     std::swap(capacity_, other.capacity_), std::swap(window_, other.window_);
     std::swap(sink_pages_, other.sink_pages_), std::swap(pages_, other.pages_);
-    std::swap(released_, other.released_), std::swap(dropped_, other.dropped_);
-    std::swap(seqlen_, other.seqlen_);
+    std::swap(state_, other.state_);
   }
 
   std::shared_ptr<PageStore> store_;
@@ -292,9 +294,7 @@ class PageTable {
   std::optional<CacheWindow> window_;
   Index sink_pages_ = 0;
   std::vector<PageId> pages_;  // held, in the sequence's order
-  Index released_ = 0;         // pages between sinks and window that are no longer held
-  KeyRange dropped_;           // tokens
-  Index seqlen_ = 0;           // tokens, those let go included
+  TableState state_;
 };
 
 }  // namespace heed::detail

@@ -9,11 +9,12 @@
 
 #include "heed/base/aligned_array.hpp"
 #include "heed/cache/page_layout.hpp"
+#include "heed/cache/page_table.hpp"
 #include "heed/simd/walsh_hadamard.hpp"
 
 namespace heed::detail {
 
-/// Rows on their way to a page, rotated. Holds a page of one head.
+/// Rows on their way to a page, through the Walsh-Hadamard transform. Holds a page of one head.
 template <class Entry>
 class RotatedRows {
  public:
@@ -64,7 +65,7 @@ class OpenPage {
     std::fill_n(memory_.get(), bytes(), std::byte{0});
   }
   Index bytes() const noexcept { return 2 * page_bytes(); }
-  void copy(const OpenPage& other) noexcept {
+  void assign(const OpenPage& other) noexcept {
     std::copy_n(other.memory_.get(), bytes(), memory_.get());
     half_ = other.half_, kept_ = other.kept_;
   }
@@ -79,11 +80,11 @@ class OpenPage {
   void write(Index kv_head, Index slot, RowsView<const float> key, RowsView<const float> value) {
     layout_.write(place(), kv_head, slot, key, value);
   }
-  void clear() noexcept { std::ranges::fill(whole(), std::byte{0}); }
+  void clear() noexcept { std::ranges::fill(open_bytes(), std::byte{0}); }
   /// The page is whole and was stored as page `index`.
   void keep(Index index) noexcept { half_ = 1 - half_, kept_ = index; }
   /// The page that is being filled, as it lies there.
-  std::span<std::byte> whole() const noexcept {
+  std::span<std::byte> open_bytes() const noexcept {
     return {place().first, static_cast<std::size_t>(page_bytes())};
   }
   /// Forgets the kept page if it is page `index` or a later one: it is no longer part of the
@@ -140,8 +141,8 @@ class Staging {
     if constexpr (is_rotated<Stored>) bytes += rotated_.bytes();
     return bytes;
   }
-  void copy(const Staging& other) noexcept {
-    if constexpr (has_open_page) open_.copy(other.open_);
+  void assign(const Staging& other) noexcept {
+    if constexpr (has_open_page) open_.assign(other.open_);
   }
   const OpenPage<Entry>& open_page() const noexcept
     requires has_open_page
@@ -174,8 +175,7 @@ class Staging {
       done += count;
     }
   }
-  /// Forgets the kept page if it is page `index` or a later one: it is no longer part of the
-  /// sequence.
+  /// As that of an OpenPage.
   void forget_from([[maybe_unused]] Index index) noexcept {
     if constexpr (has_open_page) open_.forget_from(index);
   }
@@ -185,7 +185,7 @@ class Staging {
   }
   /// The page that is being filled, if it is kept here.
   std::span<std::byte> open_bytes() const noexcept {
-    if constexpr (has_open_page) return open_.whole();
+    if constexpr (has_open_page) return open_.open_bytes();
     return {};
   }
 

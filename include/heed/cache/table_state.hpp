@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// What there is to say of a sequence's table but for its pages. Layer 4, detail.
+/// All there is to a sequence's table except its pages. Layer 4, detail.
 #pragma once
 
 #include <optional>
 
 #include "heed/cache/cache_window.hpp"
+#include "heed/policy/mask.hpp"  // KeyRange
 
 namespace heed::detail {
 
@@ -23,6 +24,11 @@ struct TableState {
 
   Index held_pages() const noexcept { return page_count(seqlen) - released_pages; }
 
+  /// Tokens that were let go, by that window if there is one.
+  KeyRange dropped(const std::optional<CacheWindow>& window) const noexcept {
+    const Index sinks = window ? window->num_sink_tokens : 0;
+    return {sinks, sinks + dropped_tokens};
+  }
   /// Whether calls can have brought a table with this window here. \pre  numbers in 0 .. 10^15
   bool is_reachable(const std::optional<CacheWindow>& window) const noexcept {
     if (!window) return dropped_tokens == 0 && released_pages == 0;

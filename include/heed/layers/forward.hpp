@@ -3,6 +3,7 @@
 /// What the forward passes of all layers share. Layer 6, public.
 #pragma once
 
+#include <cassert>
 #include <concepts>
 #include <optional>
 #include <ranges>
@@ -50,6 +51,7 @@ struct RowPositions {
     return {each.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)), 0};
   }
   /// Rotates rows that stand there, if there is a Rope. \param heads  [any, rows, head_dim]
+  /// \throws ShapeError as Rope::rotate
   template <class T>
   void rotate(const std::optional<Rope>& rope, HeadsView<T> heads) const {
     if (!rope) return;
@@ -125,16 +127,17 @@ class Matrices {
  public:
   Matrices(Workspace& workspace, Index elements)
       : block_(workspace.borrow(static_cast<std::size_t>(elements) * sizeof(T))),
-        next_(reinterpret_cast<T*>(block_.data())) {}
+        next_(reinterpret_cast<T*>(block_.data())), end_(next_ + elements) {}
   RowsView<T> take(Index rows, Index cols) {
     const RowsView<T> matrix(next_, rows, cols);
     next_ += rows * cols;
+    assert(next_ <= end_);
     return matrix;
   }
 
  private:
   Workspace::Borrowed block_;
-  T* next_;
+  T *next_, *end_;
 };
 
 /// Refuses a cache that a layer of T cannot use: before anything else of it is compiled, so that

@@ -42,49 +42,56 @@ constexpr double causal_pairs(Index seqlen_q, Index seqlen_kv) {
   return queries * keys - queries * (queries - 1) / 2;
 }
 
+/// FLOPs of attention on these pairs in all heads, with keys and values of so many columns
+/// together.
+constexpr double attention_flops(const LatentShape& shape, double pairs, Index width) {
+  return 2 * static_cast<double>(shape.num_heads) * pairs * static_cast<double>(width);
+}
+/// Of the absorbed path on latents, and of the expanded one on what is made of them.
+constexpr double absorbed_attention_flops(const LatentShape& shape, Index seqlen_q,
+                                          Index seqlen_kv) {
+  return attention_flops(shape, causal_pairs(seqlen_q, seqlen_kv),
+                         2 * shape.latent_dim + shape.rope_dim);
+}
+constexpr double expanded_attention_flops(const LatentShape& shape, Index seqlen_q,
+                                          Index seqlen_kv) {
+  return attention_flops(shape, causal_pairs(seqlen_q, seqlen_kv),
+                         shape.head_dim() + shape.head_dim_v);
+}
+
 }  // namespace detail
 
-/// FLOPs of the absorbed path: what it takes to fold W_UK into seqlen_q queries and W_UV into their
-/// results, a part of absorbed_flops.
-constexpr double fold_flops(const LatentShape& shape, Index seqlen_q) {
-  return 2 * static_cast<double>(shape.num_heads * seqlen_q) *
+/// FLOPs of W_UK and W_UV in all heads on so many rows: on the absorbed path these are queries and
+/// their results, on the expanded one cached tokens.
+constexpr double up_projection_flops(const LatentShape& shape, Index rows) {
+  return 2 * static_cast<double>(shape.num_heads * rows) *
          static_cast<double>(shape.latent_dim * shape.up_width());
 }
-/// For seqlen_q causal queries on seqlen_kv tokens, themselves included; projections that both
-/// paths share left out.
+/// FLOPs of the absorbed path for seqlen_q causal queries on seqlen_kv tokens, themselves included;
+/// projections that both paths share left out.
 constexpr double absorbed_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
-  const auto attend = static_cast<double>(2 * shape.latent_dim + shape.rope_dim);
-  return 2 * static_cast<double>(shape.num_heads) * detail::causal_pairs(seqlen_q, seqlen_kv) *
-             attend +
-         fold_flops(shape, seqlen_q);
+  return up_projection_flops(shape, seqlen_q) +
+         detail::absorbed_attention_flops(shape, seqlen_q, seqlen_kv);
 }
-/// Of the expanded path: what it takes to make keys and values of seqlen_kv latents, a part of
-/// expanded_flops.
-constexpr double expansion_flops(const LatentShape& shape, Index seqlen_kv) {
-  return 2 * static_cast<double>(shape.num_heads * seqlen_kv) *
-         static_cast<double>(shape.latent_dim * shape.up_width());
-}
-/// As absorbed_flops, for the expanded path.
+/// The same of the expanded path.
 constexpr double expanded_flops(const LatentShape& shape, Index seqlen_q, Index seqlen_kv) {
-  const auto attend = static_cast<double>(shape.head_dim() + shape.head_dim_v);
-  return 2 * static_cast<double>(shape.num_heads) * detail::causal_pairs(seqlen_q, seqlen_kv) *
-             attend +
-         expansion_flops(shape, seqlen_kv);
+  return up_projection_flops(shape, seqlen_kv) +
+         detail::expanded_attention_flops(shape, seqlen_q, seqlen_kv);
 }
 
 /// The path that is taken unless a pass names one: that with fewer FLOPs, those of the expansion
 /// counted a fifth more, as it also copies what it makes. Where the paths take the same time is
 /// measured in docs/speed.md.
 /// \param products  with native ones, which the absorbed path alone can use, its attention counts
-///                  0.6 times: in docs/speed.md, decode/mla128 takes 0.56 to 0.65 of the time
+///                  0.6 times: in docs/speed.md, decode/mla128 takes 0.54 to 0.70 of the time
 ///                  (over int8 and int4 without, a tenth less, which is not counted)
 constexpr MlaPath cheaper_path(const LatentShape& shape, Index seqlen_q, Index seqlen_kv,
-                               Products products = Products::widened) {
-  const double fold = fold_flops(shape, seqlen_q);
-  const double absorbed = fold + (products == Products::native ? 0.6 : 1.0) *
-                                     (absorbed_flops(shape, seqlen_q, seqlen_kv) - fold);
-  const double expanded =
-      expanded_flops(shape, seqlen_q, seqlen_kv) + 0.2 * expansion_flops(shape, seqlen_kv);
+                               Products products = Products::exact) {
+  const double absorbed = up_projection_flops(shape, seqlen_q) +
+                          (products == Products::native ? 0.6 : 1.0) *
+                              detail::absorbed_attention_flops(shape, seqlen_q, seqlen_kv);
+  const double expanded = 1.2 * up_projection_flops(shape, seqlen_kv) +
+                          detail::expanded_attention_flops(shape, seqlen_q, seqlen_kv);
   return absorbed <= expanded ? MlaPath::absorbed : MlaPath::expanded;
 }
 
@@ -102,7 +109,7 @@ struct PlacedSequence {
 };
 
 /// Calls f(begin, row, count) for each run of rows [begin, begin + count) that belong to neighbours
-/// in the list; `row` of those in the list come before it.
+/// in the list; `row` rows of the list come before them.
 template <class Cache, class Mask, class F>
 void for_each_run(std::span<const PlacedSequence<Cache, Mask>> placed, const F& f) {
   Index row = 0;
@@ -169,7 +176,7 @@ struct LatentPass {
     if (options.path != MlaPath::automatic) return options.path;
     if (!dropped_keys(cache).empty()) return MlaPath::absorbed;
     return cheaper_path(shape(), seqlen_q, cache.seqlen(),
-                        is_native ? Products::native : Products::widened);
+                        is_native ? Products::native : Products::exact);
   }
 
   /// q_nope W_UK stands for q_nope . (W_UK c_KV): the up-projection moves from every cached token

@@ -28,8 +28,8 @@ std::uint64_t gather_bits(Index page_begin, Index seqlen_kv, const Visible& visi
 
 }  // namespace detail
 
-/// Packed sequences: a query sees the keys of its own document, wherever they stand. With documents
-/// 7 7 8 of queries and of keys:
+/// Packed sequences: a query sees the keys of its own document, wherever they stand. The ids must
+/// outlive it. With documents 7 7 8 of queries and of keys:
 ///     1 1 0
 ///     1 1 0
 ///     0 0 1
@@ -54,7 +54,8 @@ struct DocumentMask {
   }
 };
 
-/// A boolean for every pair: allowed [1 or num_heads, seqlen_q, seqlen_kv], true = may attend.
+/// A boolean for every pair: allowed [1 or num_heads, seqlen_q, seqlen_kv], true = may attend; they
+/// must outlive it.
 struct DenseMask {
   HeadsView<const bool> allowed;
 

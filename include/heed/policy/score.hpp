@@ -151,8 +151,8 @@ struct Bias {
 };
 
 /// Your own function of one score: function(score, head, query_position, key_position) -> score. It
-/// is called for pairs that the mask hides, too; what it returns there is ignored. It must not
-/// throw.
+/// is called for pairs that the mask hides, too; what it returns there is ignored. What it throws
+/// comes through; a part of the output may be written by then.
 template <class Function>
 struct CustomScore {
   Function function;

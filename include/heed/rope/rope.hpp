@@ -97,13 +97,14 @@ class Rope {
   template <class Heads>
   void rotate(Heads&& heads, std::span<const Index> positions,
               std::optional<Index> seqlen = std::nullopt) const {
-    turn_at<detail::Turn::forward>("Rope::rotate", heads, positions, seqlen);
+    turn_at<detail::Turn::forward>("Rope::rotate", std::forward<Heads>(heads), positions, seqlen);
   }
   /// The same for rows at first_position, first_position + 1, ...
   template <class Heads>
   void rotate(Heads&& heads, Index first_position,
               std::optional<Index> seqlen = std::nullopt) const {
-    turn_from<detail::Turn::forward>("Rope::rotate", heads, first_position, seqlen);
+    turn_from<detail::Turn::forward>("Rope::rotate", std::forward<Heads>(heads), first_position,
+                                     seqlen);
   }
 
   /// The transpose of `rotate`: turns back by the same angles, and multiplies by the same
@@ -112,12 +113,14 @@ class Rope {
   template <class Heads>
   void rotate_inverse(Heads&& heads, std::span<const Index> positions,
                       std::optional<Index> seqlen = std::nullopt) const {
-    turn_at<detail::Turn::backward>("Rope::rotate_inverse", heads, positions, seqlen);
+    turn_at<detail::Turn::backward>("Rope::rotate_inverse", std::forward<Heads>(heads), positions,
+                                    seqlen);
   }
   template <class Heads>
   void rotate_inverse(Heads&& heads, Index first_position,
                       std::optional<Index> seqlen = std::nullopt) const {
-    turn_from<detail::Turn::backward>("Rope::rotate_inverse", heads, first_position, seqlen);
+    turn_from<detail::Turn::backward>("Rope::rotate_inverse", std::forward<Heads>(heads),
+                                      first_position, seqlen);
   }
 
  private:
@@ -132,9 +135,9 @@ class Rope {
   };
 
   template <detail::Turn turn, class Heads>
-  void turn_at(const char* where, Heads& heads, std::span<const Index> positions,
+  void turn_at(const char* where, Heads&& heads, std::span<const Index> positions,
                std::optional<Index> seqlen) const {
-    const auto view = writable(where, heads);
+    const auto view = writable(where, std::forward<Heads>(heads));
     detail::require_shape(where, "positions [seqlen]", {std::ssize(positions)}, {view.rows});
     if (positions.empty()) return;
     const Index last = std::min(std::ranges::max(positions), std::numeric_limits<Index>::max() - 1);
@@ -143,9 +146,9 @@ class Rope {
   }
 
   template <detail::Turn turn, class Heads>
-  void turn_from(const char* where, Heads& heads, Index first_position,
+  void turn_from(const char* where, Heads&& heads, Index first_position,
                  std::optional<Index> seqlen) const {
-    const auto view = writable(where, heads);
+    const auto view = writable(where, std::forward<Heads>(heads));
     detail::require_number(first_position <= std::numeric_limits<Index>::max() - view.rows, where,
                            "first_position", first_position, "one that rows can follow on");
     turn_rows<turn>(view, seqlen.value_or(first_position + view.rows),
@@ -154,7 +157,7 @@ class Rope {
 
   /// The heads as a view whose columns suffice.
   template <class Heads>
-  auto writable(const char* where, Heads& heads) const {
+  auto writable(const char* where, Heads&& heads) const {
     using T = typename detail::ViewElementOf<std::remove_cvref_t<Heads>>::type;
     static_assert(!std::is_const_v<T>,
                   "heed: RoPE rotates in place, so it needs a view of elements it may write: "
@@ -162,7 +165,8 @@ class Rope {
     static_assert(std::same_as<T, float> || std::same_as<T, double> || std::is_const_v<T>,
                   "heed: RoPE rotates float or double. Rotate keys before they are appended to a "
                   "cache of 16-bit or 8-bit elements.");
-    const HeadsView<T> view(heads);
+    const HeadsView<T> view(std::forward<Heads>(heads));
+    detail::require_not_negative(where, "heads [num_heads, seqlen, head_dim]", view);
     if (view.cols < options_.rope_dim)
       detail::throw_shape_error(where, "heads [num_heads, seqlen, head_dim]",
                                 detail::shape_text({view.num_heads, view.rows, view.cols}),

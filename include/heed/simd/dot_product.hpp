@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 
 #include "heed/simd/product.hpp"
 
@@ -112,6 +113,7 @@ void for_dot_tiles(Index rows, Index tokens, const F& f) {
 /// \param out    [rows, tokens], overwritten
 template <class T, class Element, class Factor = T>
 void dot_product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out) {
+  assert(left.cols % lanes<T> == 0);
   const detail::DotProduct<T, Element, Factor, detail::Overwrite> of{left, right, out, {}};
   detail::for_dot_tiles<detail::dot_rows, detail::dot_tokens>(
       left.rows, right.rows, [&](Index r, Index t, auto rows, auto tokens) {

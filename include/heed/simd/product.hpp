@@ -16,6 +16,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 
 #include "heed/base/element.hpp"
 #include "heed/base/views.hpp"
@@ -228,6 +229,7 @@ void compute(const Product<T, Element, Factor, End>& of) {
 template <class T, class Element, class Factor = T>
 void product(RowsView<const Factor> left, RowsView<const Element> right, RowsView<T> out,
              const Element* ahead) {
+  assert(right.cols % lanes<T> == 0);
   constexpr Index step = DepthStep<T, Factor>::rows;
   const Index block = round_up(depth_block(left.cols), step);
   detail::compute(detail::Product<T, Element, Factor, detail::StoreOrAdd>{
@@ -241,6 +243,7 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
 template <class T, class Element, class Factor = T>
 void product_carry(RowsView<const Factor> left, StripsView<const Element> right, RowsView<T> out,
                    const T* carry, Index first, const Element* ahead) {
+  assert(right.cols % lanes<T> == 0);
   detail::compute(detail::Product<T, Element, Factor, detail::Carry<T>>{
       left, right, first, ahead, out, left.cols, {{}, carry}});
 }

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <bit>
+#include <cassert>
 #include <concepts>
 #include <cstdint>
 #include <cstring>
@@ -133,6 +134,7 @@ CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes, Co
                Index width) {
   using Factor = SplitCode<Codes, Code>;
   constexpr Index n = lanes<float>;
+  assert(begin % n == 0 && width % Factor::block == 0);
   // The largest codes there are; of 24 bits a little less, as the largest may be rounded up.
   constexpr float most_of[] = {0x7F7F, 0x7F7F00, 0xFFFF, 0xFFFF00};
   constexpr float most = most_of[(Factor::has_sign ? 0 : 2) + Codes - 2];

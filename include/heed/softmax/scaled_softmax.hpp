@@ -44,7 +44,8 @@ void hide(T* scores, std::uint64_t visible) {
 /// First part: scores pass the score policy and the mask, and the row's maximum may grow.
 ///
 /// \param scores   [page_size], scaled query . key on entry, what the softmax is of on exit. Only
-///                 `vectors` are read, and written but for -inf outside of them.
+///                 `vectors` are read and written, except that hidden keys of the whole page
+///                 become -inf.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
 /// \returns the logarithm of the factor for what was summed before this page

@@ -38,12 +38,12 @@ struct SoftmaxState {
   /// number.
   T reference() const noexcept { return empty() ? T{0} : row_max; }
 
-  /// The factors that bring two sums of values to a common reference point.
+  /// What two sums of values are multiplied by, to be of the same reference.
   struct Factors {
     T self;
     T other;
   };
-  /// Takes in a state over other keys.
+  /// Takes in a state over other keys. \returns the factors for the sums of values of both
   Factors merge(const SoftmaxState& other) noexcept {
     if (other.empty()) return {T{1}, T{0}};
     if (empty()) {
