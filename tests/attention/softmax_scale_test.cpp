@@ -108,7 +108,9 @@ TEST(SoftmaxScale, WithItTheSoftmaxIsTheSameAtAnyWidth) {
     const Rows scaled =
         probabilities(head_dim, 1 / std::sqrt(static_cast<double>(head_dim)), seqlen_kv);
     // Of normal scores of variance 1 the probabilities are log-normal: their entropy is log(n) -
-    // 1/2.
+    // 1/2, but for terms of e / n = 0.04 and the scores of narrow heads, which are not quite
+    // normal. The largest of 64 scores is 2.4 on average, whose share is exp(2.4 - 1/2) / 64 = 0.1;
+    // not twice that.
     EXPECT_NEAR(scaled.entropy, std::log(64.0) - 0.5, 0.1) << head_dim;
     EXPECT_LT(scaled.largest, 0.2) << head_dim;
   }
