@@ -132,14 +132,14 @@ void expect_same_scratch_for_longer_texts(const Layer& layer, Cache cache, Optio
     return workspace.bytes();
   };
   const std::size_t bytes = bytes_at(5 * chunk);
-  EXPECT_EQ(bytes_at(20 * chunk), bytes);
+  EXPECT_EQ(bytes_at(12 * chunk), bytes);
 }
 
 TEST(LayerAllocations, ScratchOfAChunkDoesNotGrowWithTheText) {
   Random random(9);
   const test::GroupedCase<float> grouped(
       {.shape = {.model_dim = 16, .num_heads = 64, .num_kv_heads = 64, .head_dim = 4}}, random);
-  expect_same_scratch_for_longer_texts(grouped.layer(), KvCache<FullKv<64, 4>>(1920),
+  expect_same_scratch_for_longer_texts(grouped.layer(), KvCache<FullKv<64, 4>>(1152),
                                        ForwardOptions{});
   const test::LatentCase<float> latent({.shape = {.model_dim = 16,
                                                   .num_heads = 64,
@@ -148,7 +148,7 @@ TEST(LayerAllocations, ScratchOfAChunkDoesNotGrowWithTheText) {
                                                   .nope_dim = 2,
                                                   .head_dim_v = 2}},
                                        random);
-  expect_same_scratch_for_longer_texts(latent.layer(), latent.cache(1920),
+  expect_same_scratch_for_longer_texts(latent.layer(), latent.cache(1152),
                                        LatentOptions{.path = MlaPath::absorbed});
 }
 
