@@ -30,9 +30,8 @@ namespace detail {
 template <class Integer>
 using Integers [[gnu::vector_size(static_cast<int>(lanes<float>) * sizeof(Integer))]] = Integer;
 
-/// Stores the lower bits of each lane, as many as an Integer has: 8 or 16. By hand, since g++ takes
-/// a
-/// __builtin_convertvector apart lane by lane.
+/// Stores the lower bits of each lane, as many as an Integer has: 8 or 16. By hand, since g++ 12
+/// takes a __builtin_convertvector apart lane by lane.
 template <class Integer, class Element, class Wide>
 void store_lower(Element* to, const Wide& wide) {
   static_assert(sizeof(Element) == sizeof(Integer) && sizeof(Integer) <= 2);
