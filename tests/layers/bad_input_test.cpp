@@ -11,18 +11,17 @@
 #include "heed/cache/kv_cache.hpp"
 #include "heed/layers/grouped_query_attention.hpp"
 #include "heed/layers/multi_head_latent_attention.hpp"
+#include "layers/same_numbers.hpp"  // rows, some
 #include "support/shape_error.hpp"  // expect_shape_error
 
 namespace heed {
 namespace {
 
 using test::expect_shape_error;
+using test::rows;
+using test::some;
 
-/// Memory for weights and inputs of any shape, and for outputs, which must stay untouched.
-const std::vector<float> numbers(2000, 0.5F);
-RowsView<const float> rows(Index count, Index cols) { return {numbers.data(), count, cols}; }
-std::span<const float> some(std::size_t count) { return std::span(numbers).first(count); }
-
+/// Memory for outputs, which must stay untouched.
 struct Untouched {
   std::vector<float> data = std::vector<float>(2000, 7.0F);
   RowsView<float> rows(Index count, Index cols) { return {data.data(), count, cols}; }
@@ -31,7 +30,7 @@ struct Untouched {
   }
 };
 
-constexpr GroupedShape grouped{
+constexpr GroupedShape small_grouped{
     .model_dim = 10, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6, .head_dim_v = 3};
 GroupedWeights<float> grouped_weights() {
   return {.query = {rows(24, 10)},
@@ -45,12 +44,12 @@ template <class Spoil>
 void expect_grouped_refused(std::initializer_list<std::string_view> words, const Spoil& spoil) {
   auto weights = grouped_weights();
   spoil(weights);
-  expect_shape_error(words, [&] { GroupedQueryAttention<float>(grouped, weights); });
-  expect_shape_error(words, [&] { GroupedQueryAttention<float, grouped>{weights}; });
+  expect_shape_error(words, [&] { GroupedQueryAttention<float>(small_grouped, weights); });
+  expect_shape_error(words, [&] { GroupedQueryAttention<float, small_grouped>{weights}; });
 }
 
 TEST(GroupedLayerRefuses, WeightsOfOtherShapes) {
-  GroupedQueryAttention<float>(grouped, grouped_weights());  // is fine
+  GroupedQueryAttention<float>(small_grouped, grouped_weights());  // is fine
   constexpr auto where = "heed::GroupedQueryAttention: ";
   expect_grouped_refused(
       {where, "weights.query.weight [out, in] has shape [12, 10], expected [24, 10]"},
@@ -106,7 +105,7 @@ TEST(GroupedLayerRefuses, Shapes) {
   expect_shape_error({"heed::GroupedQueryAttention: ", positive},
                      [] { GroupedQueryAttention<float>{grouped_weights()}; });
   constexpr GroupedShape half{.num_heads = 4, .num_kv_heads = 2, .head_dim_v = dynamic};
-  auto other = grouped;
+  auto other = small_grouped;
   other.num_kv_heads = 4;
   expect_shape_error({"heed::GroupedQueryAttention: shape [model_dim, num_heads, num_kv_heads, "
                       "head_dim, head_dim_v] has shape "
@@ -120,12 +119,12 @@ TEST(GroupedLayerRefuses, ARopeWiderThanItsHeads) {
   constexpr auto message =
       "heed::GroupedQueryAttention: the rope's rope_dim is 8, expected at most head_dim, 6";
   expect_shape_error({message}, [] {
-    GroupedQueryAttention<float>(grouped, grouped_weights(), Rope{{.rope_dim = 8}});
+    GroupedQueryAttention<float>(small_grouped, grouped_weights(), Rope{{.rope_dim = 8}});
   });
 }
 
 TEST(GroupedLayerRefuses, CachesOfOtherShapes) {
-  const GroupedQueryAttention<float> layer(grouped, grouped_weights());
+  const GroupedQueryAttention<float> layer(small_grouped, grouped_weights());
   Untouched memory;
   const auto refuse = [&](auto cache, std::string_view found) {
     for (const std::string_view where :
@@ -154,7 +153,7 @@ TEST(GroupedLayerRefuses, CachesOfOtherShapes) {
 }
 
 TEST(GroupedLayerRefuses, InputsOfItsProjections) {
-  const GroupedQueryAttention<float> layer(grouped, grouped_weights());
+  const GroupedQueryAttention<float> layer(small_grouped, grouped_weights());
   Untouched memory;
   constexpr auto query = "heed::GroupedQueryAttention::project_query: ";
   expect_shape_error({query, "x [seqlen_q, model_dim] has shape [3, 9], expected [3, 10]"},
@@ -186,7 +185,7 @@ TEST(GroupedLayerRefuses, InputsOfItsProjections) {
 }
 
 TEST(GroupedLayerRefuses, InputsOfAPassWithoutACache) {
-  const GroupedQueryAttention<float> layer(grouped, grouped_weights());
+  const GroupedQueryAttention<float> layer(small_grouped, grouped_weights());
   Untouched memory;
   expect_shape_error({"GroupedQueryAttention::forward: x [seqlen_q, model_dim] has shape [3, 9], "
                       "expected [3, 10]"},
@@ -209,7 +208,7 @@ TEST(LayerPartsRefuse, RowsOfAnotherWidth) {
 }
 
 TEST(GroupedLayerRefuses, InputsOfCrossAttention) {
-  const GroupedQueryAttention<float> layer(grouped, grouped_weights());
+  const GroupedQueryAttention<float> layer(small_grouped, grouped_weights());
   Untouched memory;
   KvCache<FullKv<2, 6, 3>> cache(4);
   const auto out = memory.rows(3, 10);

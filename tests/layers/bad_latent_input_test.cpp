@@ -10,23 +10,22 @@
 #include <gtest/gtest.h>
 
 #include "heed/layers/multi_head_latent_attention.hpp"
+#include "layers/same_numbers.hpp"  // rows, some
 #include "support/shape_error.hpp"  // expect_shape_error
 
 namespace heed {
 namespace {
 
 using test::expect_shape_error;
+using test::rows;
+using test::some;
 
-const std::vector<float> numbers(2000, 0.5F);
-RowsView<const float> rows(Index count, Index cols) { return {numbers.data(), count, cols}; }
-std::span<const float> some(std::size_t count) { return std::span(numbers).first(count); }
-
-constexpr LatentShape direct{.model_dim = 10,
-                             .num_heads = 4,
-                             .latent_dim = 7,
-                             .rope_dim = 2,
-                             .nope_dim = 3,
-                             .head_dim_v = 6};
+constexpr LatentShape small_latent{.model_dim = 10,
+                                   .num_heads = 4,
+                                   .latent_dim = 7,
+                                   .rope_dim = 2,
+                                   .nope_dim = 3,
+                                   .head_dim_v = 6};
 constexpr LatentShape through_latent{.model_dim = 10,
                                      .num_heads = 4,
                                      .latent_dim = 7,
@@ -53,12 +52,14 @@ template <class Spoil>
 void expect_refused(std::string_view words, const Spoil& spoil) {
   auto spoiled = weights();
   spoil(spoiled);
-  expect_shape_error({where, words}, [&] { MultiHeadLatentAttention<float>(direct, spoiled); });
-  expect_shape_error({where, words}, [&] { MultiHeadLatentAttention<float, direct>{spoiled}; });
+  expect_shape_error({where, words},
+                     [&] { MultiHeadLatentAttention<float>(small_latent, spoiled); });
+  expect_shape_error({where, words},
+                     [&] { MultiHeadLatentAttention<float, small_latent>{spoiled}; });
 }
 
 TEST(LatentLayerRefuses, WeightsOfOtherShapes) {
-  MultiHeadLatentAttention<float>(direct, weights());  // is fine
+  MultiHeadLatentAttention<float>(small_latent, weights());  // is fine
   expect_refused("weights.query.weight [out, in] has shape [12, 10], expected [20, 10]",
                  [](auto& w) { w.query = Linear<float>{rows(12, 10)}; });
   expect_refused("weights.kv_down.weight [out, in] has shape [7, 10], expected [9, 10]",
@@ -104,27 +105,27 @@ TEST(LatentLayerRefuses, Shapes) {
   expect_shape_error({where, known},
                      [] { MultiHeadLatentAttention<float>(LatentShape{}, weights()); });
   expect_shape_error({where, known}, [] { MultiHeadLatentAttention<float>{weights()}; });
-  auto shape = direct;
+  auto shape = small_latent;
   shape.nope_dim = shape.rope_dim = 0;
   expect_shape_error({where, "shape.nope_dim + rope_dim is 0, expected a positive size"},
                      [&] { MultiHeadLatentAttention<float>(shape, weights()); });
-  shape = direct;
+  shape = small_latent;
   shape.latent_dim = 8;
   expect_shape_error({where,
                       "shape [model_dim, num_heads, latent_dim, rope_dim, nope_dim, head_dim_v, "
                       "query_latent_dim] has shape "
                       "[10, 4, 8, 2, 3, 6, 0], expected [10, 4, 7, 2, 3, 6, 0]"},
-                     [&] { MultiHeadLatentAttention<float, direct>(shape, weights()); });
+                     [&] { MultiHeadLatentAttention<float, small_latent>(shape, weights()); });
 }
 
 TEST(LatentLayerRefuses, ARopeOfAnotherWidth) {
   expect_shape_error({where, "the rope's rope_dim is 4, expected the shape's, 2"}, [] {
-    MultiHeadLatentAttention<float>(direct, weights(), Rope{{.rope_dim = 4}});
+    MultiHeadLatentAttention<float>(small_latent, weights(), Rope{{.rope_dim = 4}});
   });
 }
 
 TEST(LatentLayerRefuses, CachesAndInputsOfOtherShapes) {
-  const MultiHeadLatentAttention<float> layer(direct, weights());
+  const MultiHeadLatentAttention<float> layer(small_latent, weights());
   std::vector<float> memory(2000, 7.0F);
   const auto out = [&](Index count, Index cols) {
     return RowsView<float>(memory.data(), count, cols);

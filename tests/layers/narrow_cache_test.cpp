@@ -24,14 +24,14 @@ using test::Random;
 using test::view;
 
 constexpr Index num_tokens = 80;
-constexpr GroupedShape grouped{
+constexpr GroupedShape narrow_grouped{
     .model_dim = 24, .num_heads = 6, .num_kv_heads = 2, .head_dim = 16, .head_dim_v = 9};
-constexpr LatentShape latent{.model_dim = 24,
-                             .num_heads = 3,
-                             .latent_dim = 20,
-                             .rope_dim = 6,
-                             .nope_dim = 10,
-                             .head_dim_v = 8};
+constexpr LatentShape narrow_latent{.model_dim = 24,
+                                    .num_heads = 3,
+                                    .latent_dim = 20,
+                                    .rope_dim = 6,
+                                    .nope_dim = 10,
+                                    .head_dim_v = 8};
 
 template <class Element>
 class NarrowCache : public testing::Test {
@@ -58,15 +58,15 @@ class NarrowCache : public testing::Test {
     EXPECT_GT(error, 0) << "elements are rounded, else this test sees nothing";
   }
 };
-using Elements = testing::Types<f16, Native<bf16>, int8, Rotated<int4>, Native<int4>>;
-TYPED_TEST_SUITE(NarrowCache, Elements);
+using NarrowCacheTypes = testing::Types<f16, Native<bf16>, int8, Rotated<int4>, Native<int4>>;
+TYPED_TEST_SUITE(NarrowCache, NarrowCacheTypes);
 
 TYPED_TEST(NarrowCache, OfKeysAndValues) {
   Random random(1);
-  const GroupedCase<float> layer_case({.shape = grouped, .rope = RopeOptions{.rope_dim = 16}},
-                                      random);
+  const GroupedCase<float> layer_case(
+      {.shape = narrow_grouped, .rope = RopeOptions{.rope_dim = 16}}, random);
   const auto layer = layer_case.layer();
-  const auto x = test::normal_matrix<float>(num_tokens, grouped.model_dim, random);
+  const auto x = test::normal_matrix<float>(num_tokens, narrow_grouped.model_dim, random);
   const auto run = [&](auto cache, Index chunk) {
     return test::in_chunks(x, chunk, [&](RowsView<const float> rows, RowsView<float> out) {
       layer.forward(rows, cache, CausalMask{}, out);
@@ -79,9 +79,9 @@ TYPED_TEST(NarrowCache, OfKeysAndValues) {
 
 TYPED_TEST(NarrowCache, OfLatentsOnEitherPath) {
   Random random(2);
-  const LatentCase<float> layer_case({.shape = latent}, random);
+  const LatentCase<float> layer_case({.shape = narrow_latent}, random);
   const auto layer = layer_case.layer();
-  const auto x = test::normal_matrix<float>(num_tokens, latent.model_dim, random);
+  const auto x = test::normal_matrix<float>(num_tokens, narrow_latent.model_dim, random);
   for (const MlaPath path : {MlaPath::absorbed, MlaPath::expanded}) {
     const auto run = [&](auto cache) {
       return test::in_chunks(x, 32, [&](RowsView<const float> rows, RowsView<float> out) {
@@ -96,12 +96,12 @@ TYPED_TEST(NarrowCache, OfLatentsOnEitherPath) {
 // The second sequence of a batch cannot be stored, and so nothing of the first is kept either.
 TEST(Int8Layer, KeepsNothingOfABatchWithANan) {
   Random random(3);
-  const GroupedCase<float> layer_case({.shape = grouped}, random);
+  const GroupedCase<float> layer_case({.shape = narrow_grouped}, random);
   const auto layer = layer_case.layer();
   using Cache = KvCache<FullKv<2, 16, 9>, int8>;
   Cache first(20), second(20);
-  auto x = test::normal_matrix<float>(10, grouped.model_dim, random);
-  Matrix<float> out(10, grouped.model_dim);
+  auto x = test::normal_matrix<float>(10, narrow_grouped.model_dim, random);
+  Matrix<float> out(10, narrow_grouped.model_dim);
   layer.forward(view(x), first, CausalMask{}, view(out));
   x.data.back() = std::numeric_limits<float>::quiet_NaN();
   std::fill(out.data.begin(), out.data.end(), 7.0F);

@@ -22,24 +22,24 @@ using test::Matrix;
 using test::Random;
 using test::view;
 
-struct Grouped {
+struct WideGrouped {
   static constexpr Index model_dim = 300;
   using Cache = KvCache<FullKv<4, 24>>;
   test::GroupedCase<float> layer_case;
 
-  explicit Grouped(Random& random)
+  explicit WideGrouped(Random& random)
       : layer_case(
             {.shape = {.model_dim = model_dim, .num_heads = 12, .num_kv_heads = 4, .head_dim = 24},
              .rope = RopeOptions{.rope_dim = 24}},
             random) {}
   static Cache cache() { return Cache(200); }
 };
-struct Latent {
+struct WideLatent {
   static constexpr Index model_dim = 300;
   using Cache = KvCache<LatentKv<40, 8>>;
   test::LatentCase<float> layer_case;
 
-  explicit Latent(Random& random)
+  explicit WideLatent(Random& random)
       : layer_case({.shape = {.model_dim = model_dim,
                               .num_heads = 6,
                               .latent_dim = 40,
@@ -59,8 +59,8 @@ class LayerThreads : public testing::Test {
   Kind kind_{random_};
   decltype(kind_.layer_case.layer()) layer_ = kind_.layer_case.layer();
 };
-using Kinds = testing::Types<Grouped, Latent>;
-TYPED_TEST_SUITE(LayerThreads, Kinds);
+using WideKinds = testing::Types<WideGrouped, WideLatent>;
+TYPED_TEST_SUITE(LayerThreads, WideKinds);
 
 // A long prefill, a short one and a decode step in one batch, then a decode step of each.
 TYPED_TEST(LayerThreads, BatchesGiveTheSameBitsOnAnyNumber) {
@@ -140,13 +140,13 @@ void expect_same_bits_in_chunks(const Layer& layer, const Options& options) {
 // So a decode step is what a prefill of all tokens gives for its row; latents on the same path.
 TEST(LayerChunks, GiveTheSameBits) {
   Random random(1);
-  const Grouped grouped(random);
-  expect_same_bits_in_chunks<Grouped>(grouped.layer_case.layer(), ForwardOptions{});
-  const Latent latent(random);
+  const WideGrouped grouped(random);
+  expect_same_bits_in_chunks<WideGrouped>(grouped.layer_case.layer(), ForwardOptions{});
+  const WideLatent latent(random);
   for (const MlaPath path : {MlaPath::absorbed, MlaPath::expanded}) {
     LatentOptions options;
     options.path = path;
-    expect_same_bits_in_chunks<Latent>(latent.layer_case.layer(), options);
+    expect_same_bits_in_chunks<WideLatent>(latent.layer_case.layer(), options);
   }
 }
 

@@ -23,7 +23,7 @@ using test::Matrix;
 using test::Random;
 using test::view;
 
-constexpr Index num_tokens = 400;
+constexpr Index seqlen = 400;
 constexpr CacheWindow window{.num_sink_tokens = 2, .window_left = 50};
 constexpr SinkWindowMask mask{.num_sink_tokens = 2, .window_left = 50};
 constexpr LatentShape latent_shape{.model_dim = 24,
@@ -45,7 +45,7 @@ TEST(SlidingCache, OfKeysAndValues) {
   const test::GroupedCase<double> layer_case({.shape = shape, .rope = RopeOptions{.rope_dim = 16}},
                                              random);
   const auto layer = layer_case.layer();
-  const auto x = test::normal_matrix<double>(num_tokens, shape.model_dim, random);
+  const auto x = test::normal_matrix<double>(seqlen, shape.model_dim, random);
   using Entry = FullKv<2, 16, 9>;
   const auto run = [&](auto cache, Index chunk) {
     return test::in_chunks(x, chunk, [&](RowsView<const double> rows, RowsView<double> out) {
@@ -53,9 +53,9 @@ TEST(SlidingCache, OfKeysAndValues) {
     });
   };
   const auto expect_window = [&](const Matrix<double>& out) {
-    layer_case.expect(out, x, x, test::positions_from(0, num_tokens), in_window);
+    layer_case.expect(out, x, x, test::positions_from(0, seqlen), in_window);
   };
-  expect_window(run(KvCache<Entry, double>(num_tokens), num_tokens));
+  expect_window(run(KvCache<Entry, double>(seqlen), seqlen));
   const PagePool<Entry, double> pool(8);
   for (const Index chunk : {1, 30, 64}) {
     expect_window(run(KvCache<Entry, double>(window.capacity(chunk), {}, window), chunk));
@@ -67,7 +67,7 @@ TEST(SlidingCache, OfLatentsOnEitherPath) {
   Random random(2);
   const test::LatentCase<double> layer_case({.shape = latent_shape}, random);
   const auto layer = layer_case.layer();
-  const auto x = test::normal_matrix<double>(num_tokens, latent_shape.model_dim, random);
+  const auto x = test::normal_matrix<double>(seqlen, latent_shape.model_dim, random);
   using Cache = KvCache<LatentKv<20, 6>, double>;
   for (const MlaPath path : {MlaPath::absorbed, MlaPath::expanded}) {
     const auto run = [&](Cache cache, Index chunk, const auto& seen) {
@@ -76,9 +76,9 @@ TEST(SlidingCache, OfLatentsOnEitherPath) {
       });
     };
     const auto expect_window = [&](const Matrix<double>& out) {
-      layer_case.expect(out, x, test::positions_from(0, num_tokens), in_window);
+      layer_case.expect(out, x, test::positions_from(0, seqlen), in_window);
     };
-    expect_window(run(Cache(num_tokens), num_tokens, mask));
+    expect_window(run(Cache(seqlen), seqlen, mask));
     for (const Index chunk : {1, 30})
       expect_window(run(Cache(window.capacity(chunk), {}, window), chunk, mask));
     // What was dropped is hidden from a mask that would show it, also where it reads as zeros.
@@ -110,8 +110,8 @@ TEST(SlidingCache, IsAsItWasAfterAPassThatThrows) {
   Random random(3);
   const test::GroupedCase<float> layer_case({.shape = shape}, random);
   const auto layer = layer_case.layer();
-  auto x = test::normal_matrix<float>(num_tokens, shape.model_dim, random);
-  Matrix<float> out(num_tokens, shape.model_dim), again(1, shape.model_dim);
+  auto x = test::normal_matrix<float>(seqlen, shape.model_dim, random);
+  Matrix<float> out(seqlen, shape.model_dim), again(1, shape.model_dim);
   using Cache = KvCache<FullKv<2, 16>, int8>;
   const PagePool<FullKv<2, 16>, int8> pool(9);
   Cache cache(pool, 1000, window), other(pool, 1000);
@@ -149,8 +149,8 @@ TEST(SlidingCache, SeesAllThatItSawAfterARefusedMask) {
   Random random(4);
   const test::GroupedCase<float> layer_case({.shape = shape}, random);
   const auto layer = layer_case.layer();
-  auto x = test::normal_matrix<float>(num_tokens, shape.model_dim, random);
-  Matrix<float> out(num_tokens, shape.model_dim);
+  auto x = test::normal_matrix<float>(seqlen, shape.model_dim, random);
+  Matrix<float> out(seqlen, shape.model_dim);
   using Cache = KvCache<FullKv<2, 16>>;
   Cache cache(window.capacity(250), {}, window);
   layer.forward(view(x).middle_rows(0, 200), cache, mask, view(out).middle_rows(0, 200));
