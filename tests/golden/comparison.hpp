@@ -24,7 +24,8 @@ struct Comparison {
   double magnitude = 0;  ///< |recorded|
   double bound = 0;      ///< what `error` may be
 
-  bool passed() const { return error <= bound; }  // and so not if it is NaN
+  /// A bound that is not finite says that the recorded numbers or the source's are not.
+  bool passed() const { return std::isfinite(bound) && error <= bound; }
 };
 
 /// |a - b| over all elements; infinite if the sizes differ or a NaN is in the way.

@@ -22,11 +22,14 @@ namespace heed::golden {
 template <class T>
 struct DotProductInputs {
   HeadSequences<T> query, key, value;
+  std::vector<T> sinks;  // [num_heads], or none
 
   explicit DotProductInputs(const Case& c)
       : query(c, "q", c.num_heads, c.seqlen_q, c.head_dim),
         key(c, "k", c.num_kv_heads, c.seqlen_kv, c.head_dim),
-        value(c, "v", c.num_kv_heads, c.seqlen_kv, c.head_dim_v) {}
+        value(c, "v", c.num_kv_heads, c.seqlen_kv, c.head_dim_v) {
+    if (c.has("w.sinks")) sinks = c.values<T>("w.sinks", {c.num_heads});
+  }
 };
 
 /// One case in the compute type T: by plain matrices, through a cache, and token by token.
@@ -65,11 +68,13 @@ class DotProduct {
     for (Index s = 0; s < case_.batch; ++s) {
       const auto result = reference::attention<double>(
           inputs.query.naive(s), inputs.key.naive(s), inputs.value.naive(s),
-          policies_.score().naive<double>(s), policies_.naive_mask(s));
+          policies_.score().naive<double>(s), policies_.naive_mask(s), inputs.sinks);
       out.insert(out.end(), result.out.data.begin(), result.out.data.end());
     }
     return out;
   }
+
+  AttendOptions<T> options() const { return {.sinks = inputs_.sinks}; }
 
   HeadSequences<T> make_out() const {
     return {case_.batch, case_.num_heads, case_.seqlen_q, case_.head_dim_v};
@@ -80,7 +85,7 @@ class DotProduct {
     for (Index s = 0; s < case_.batch; ++s) {
       const Scores scores(policies_.score(), s);
       policies_.with<T>(scores, s, policies_.whole(), [&](const auto& mask, const auto& score) {
-        attend(inputs_.query[s], inputs_.key[s], inputs_.value[s], mask, score, out[s]);
+        attend(inputs_.query[s], inputs_.key[s], inputs_.value[s], mask, score, out[s], options());
       });
     }
     return out.data();
@@ -131,7 +136,7 @@ class DotProduct {
         policies_.with<T>(scores, s, {begin, count, kv_end},
                           [&](const auto& mask, const auto& score) {
                             attend(inputs_.query[s].middle_rows(begin, count), std::as_const(cache),
-                                   mask, score, out[s].middle_rows(begin, count));
+                                   mask, score, out[s].middle_rows(begin, count), options());
                           });
         begin += count;
       }

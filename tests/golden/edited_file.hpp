@@ -52,6 +52,12 @@ class EditedFile {
     header_.at(tensor)["shape"] = shape;
     return *this;
   }
+  /// How many elements the tensor has.
+  std::size_t size(const std::string& tensor) const {
+    std::size_t product = 1;
+    for (const auto& axis : header_.at(tensor)["shape"]) product *= axis.get<std::size_t>();
+    return product;
+  }
   /// Replaces one element, of the type that the tensor stores, by f(element).
   template <class Stored, class F>
   EditedFile& change(const std::string& tensor, std::size_t element, const F& f) {

@@ -165,16 +165,16 @@ INSTANTIATE_TEST_SUITE_P(
         word_fault("mha_torch_self", "self_attention", "partly"),
         word_fault("mla_hf_v3_qlora", "rope_output_order", "reversed"),
         word_fault("dp_hd20", "rope_layout", "half_split"),
-        Fault{"Window", "mistral_window", [](EditedFile& f) { f.set("window", "9"); },
-              "mask_allowed is not"},
-        Fault{"NotCausal", "llama_gqa", [](EditedFile& f) { f.set("causal", "false"); },
-              "mask_allowed is not"},
+        Fault{"Window", "mistral_window", [](EditedFile& f) { f.set("window", "7"); },
+              "mask_allowed shows"},
+        Fault{"Causal", "mha_torch_keypad", [](EditedFile& f) { f.set("causal", "true"); },
+              "mask_allowed shows"},
         Fault{"MaskBit", "llama_gqa",
               [](EditedFile& f) { f.change<bool>("mask_allowed", 40, flip); },
-              "mask_allowed is not"},
+              "mask_allowed shows"},
         Fault{"PaddingBit", "llama_gqa_leftpad",
               [](EditedFile& f) { f.change<bool>("padding_mask", 12, flip); },
-              "mask_allowed is not"}),
+              "mask_allowed shows"}),
     [](const auto& test) { return test.param.name + "_" + std::to_string(test.index); });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -206,9 +206,31 @@ INSTANTIATE_TEST_SUITE_P(
               "w.k_proj.weight [64, 32] should be [32, 64]"},
         Fault{
             "NanInOut", "llama_gqa",
-            [](EditedFile& f) { f.change<double>("out", 0, [](double) { return std::nan(""); }); },
-            "NaN in a row that sees keys"}),
+            [](EditedFile& f) { f.change<double>("out", 70, [](double) { return std::nan(""); }); },
+            "NaN in a row that sees keys"},
+        Fault{"NanInSource", "llama_gqa",
+              [](EditedFile& f) {
+                f.change<float>("out_f32", 70, [](float) { return std::nanf(""); });
+                f.change<double>("out", 0, [](double) { return 3.0; });
+              }},
+        Fault{"InfInCache", "llama_decode_gqa",
+              [](EditedFile& f) {
+                f.change<double>("cache_k", 5,
+                                 [](double) { return std::numeric_limits<double>::infinity(); });
+              }},
+        Fault{"RowsNotValid", "llama_gqa_leftpad",
+              [](EditedFile& f) {
+                for (std::size_t i = 0; i < f.size("row_valid"); ++i)
+                  f.change<bool>("row_valid", i, [](bool) { return false; });
+              },
+              "nothing to compare"}),
     [](const auto& test) { return test.param.name; });
+
+TEST(GoldenMask, NeedNotBeOneThatMetadataName) {
+  EditedFile edited(path_of("llama_gqa"));
+  edited.set("causal", "false");  // and so mask_allowed alone says who sees whom
+  EXPECT_TRUE(check([&] { return parse_bytes(edited.bytes()); }).passed());
+}
 
 std::string problem_of(const std::string& bytes) {
   return check([&] { return parse_bytes(bytes); }).problem;

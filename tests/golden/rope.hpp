@@ -40,6 +40,11 @@ class ScalingFields {
   T get(const char* name, T otherwise) const {
     return has(name) ? get<T>(name) : otherwise;
   }
+  /// As Python's `get(name) or otherwise`: 0 counts as absent.
+  double get_or(const char* name, double otherwise) const {
+    const double value = get(name, 0.0);
+    return value == 0 ? otherwise : value;
+  }
   template <class T>
   std::optional<T> find(const char* name) const {
     return has(name) ? std::optional(get<T>(name)) : std::nullopt;
@@ -61,8 +66,8 @@ inline YarnScaling yarn_scaling(const ScalingFields& fields) {
       fields.has("original_max_position_embeddings")
           ? fields.get<Index>("original_max_position_embeddings")
           : fields.max_position_embeddings();
-  yarn.beta_fast = fields.get("beta_fast", 32.0);
-  yarn.beta_slow = fields.get("beta_slow", 1.0);
+  yarn.beta_fast = fields.get_or("beta_fast", 32);
+  yarn.beta_slow = fields.get_or("beta_slow", 1);
   yarn.range = fields.get("truncate", true) ? YarnRange::whole_pairs : YarnRange::fractional;
   yarn.attention_factor = fields.find<double>("attention_factor");
   yarn.mscale = fields.find<double>("mscale");
@@ -164,9 +169,9 @@ struct CaseRope {
       is_common = is_common && (sequence == 0 || own == seqlen);
       seqlen = std::max(seqlen, own);
     }
+    recorded = read(golden, *options);  // which checks the size
     RopeOptions held = *options;
     held.scaling = frequencies(options->rope_dim, options->theta, options->scaling, seqlen);
-    recorded = read(golden, *options);
     const RopeFrequencies& ours = std::get<RopeFrequencies>(held.scaling);
     compare(*options, ours, report);
     for (std::size_t pair = 0; pair < ours.inverse_frequency.size(); ++pair) {

@@ -3,7 +3,9 @@
 /// From the metadata and the bias tensors of a golden case to heed's score policies.
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -125,9 +127,10 @@ class CaseScore {
 
  private:
   /// The keys that count stand as far apart for ALiBi as in the sequence, so that heed's Alibi
-  /// gives the same but for a constant per row, which the softmax does not see.
+  /// gives the same but for a constant per row, which the softmax does not see if it has no sink.
   bool has_straight_alibi(Index sequence) const {
     if (slopes_.empty()) return true;
+    if (case_.has("w.sinks")) return false;
     const std::vector<Index> positions = alibi_positions(case_, mask_, sequence);
     std::optional<Index> offset;
     for (Index k = 0; k < case_.seqlen_kv; ++k) {
@@ -180,8 +183,12 @@ class CaseScore {
           units.push_back(std::abs(theirs.back()));
         }
     }
-    // A power of 2 with an exponent up to 8, and a product: the exponent's rounding times 8 ln 2.
-    report.add_relative("alibi", ours, theirs, units, 8 * test::unit_roundoff<double>);
+    // Heed's slope is a power of 2 with an exponent up to 8, whose rounding counts 8 ln 2 times,
+    // and is multiplied. The sources raise a base that they have rounded to powers up to the
+    // largest power of 2 among the numbers of heads.
+    const auto largest_power = std::bit_floor(static_cast<std::uint64_t>(case_.num_heads));
+    report.add_relative("alibi", ours, theirs, units,
+                        static_cast<double>(8 + largest_power) * test::unit_roundoff<double>);
   }
 
   const Case& case_;

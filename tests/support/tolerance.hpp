@@ -101,12 +101,12 @@ inline double float_bound(double source_error, double magnitude, Index stages) {
 /// The bound of the same case computed in double.
 ///
 /// The source's float32 error, in roundoffs, measures how the case magnifies rounding. In double
-/// the same chain errs by as many roundoffs of double: heed up to draw_factor times that, and the
-/// recorded output, itself computed in double, once. In the usual case this is about 2e-15 of the
-/// output.
+/// the same chain errs by as many roundoffs of double: heed up to draw_factor times that, and so
+/// does the recorded output, itself computed in double, another draw (torch sums half as many lanes
+/// then). In the usual case this is about 3e-15 of the output.
 inline double double_bound(double source_error, double magnitude, Index stages) {
   const double ratio = unit_roundoff<double> / unit_roundoff<float>;
-  return std::max((draw_factor + 1) * ratio * source_error,
+  return std::max(2 * draw_factor * ratio * source_error,
                   2 * static_cast<double>(stages) * unit_roundoff<double> * magnitude);
 }
 
