@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <regex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -23,12 +24,28 @@ class ConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// \throws ConfigError unless the text is a JSON object
+inline nlohmann::json parse_object(std::string text, const std::string& file) {
+  // Python writes numbers that JSON does not have.
+  static const std::regex no_number(R"(([:,\[]\s*)-?(Infinity|NaN)\b)");
+  if (text.find("Infinity") != std::string::npos || text.find("NaN") != std::string::npos)
+    text = std::regex_replace(text, no_number, "$1null");
+  try {
+    auto json = nlohmann::json::parse(text);
+    if (!json.is_object()) throw ConfigError(file + ": not a JSON object");
+    return json;
+  } catch (const nlohmann::json::parse_error& error) {
+    throw ConfigError(file + ": not valid JSON from byte " + std::to_string(error.byte) + " on");
+  }
+}
+
 /// One JSON object of a config and the file that it stands in. A field that is null counts as
 /// absent: hubs write both.
 class Fields {
  public:
   using Names = std::initializer_list<std::string_view>;
 
+  /// \param file  how errors begin: the file, and where in it the object is
   Fields(const nlohmann::json& object, std::string file)
       : object_(&object), file_(std::move(file)) {}
 
@@ -37,6 +54,12 @@ class Fields {
   }
 
   bool has(std::string_view name) const { return find({name}) != nullptr; }
+
+  /// Whether it is there and null, where that means something else than its absence.
+  bool says_null(std::string_view name) const {
+    const auto field = object_->find(name);
+    return field != object_->end() && field->is_null();
+  }
 
   /// The first of the names that is there, or a null pointer.
   const nlohmann::json* find(Names names) const {
@@ -73,6 +96,19 @@ class Fields {
     if (!field->is_boolean())
       fail(std::string(name) + " is " + field->dump() + ", expected true or false");
     return field->get<bool>();
+  }
+
+  /// The object within, if there is one of that name.
+  std::optional<Fields> object(const std::string& name) const {
+    const nlohmann::json* field = find({name});
+    if (field == nullptr || !field->is_object()) return std::nullopt;
+    return Fields(*field, file_ + ": " + name);
+  }
+  /// Calls f(name) for each field that is there.
+  template <class F>
+  void for_each_name(const F& f) const {
+    for (const auto& [name, value] : object_->items())
+      if (!value.is_null()) f(name);
   }
 
   /// The field as text; empty if it is not there.

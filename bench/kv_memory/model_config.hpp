@@ -2,8 +2,8 @@
 /// \file
 /// What a model's config.json, as hubs publish it, says about its attention.
 ///
-/// Only dimensions are read; other fields are ignored. Fields that would change the cache in a way
-/// this reader does not model are refused: better no number than a wrong one.
+/// Only dimensions are read; other fields are ignored, but for those that would change the cache in
+/// a way this reader does not model (refusals.hpp).
 #pragma once
 
 #include <filesystem>
@@ -16,6 +16,8 @@
 #include "heed/base/shape.hpp"
 #include "kv_memory/json_fields.hpp"
 #include "kv_memory/layer_windows.hpp"
+#include "kv_memory/model_defaults.hpp"
+#include "kv_memory/refusals.hpp"
 
 namespace heed::bench {
 
@@ -33,107 +35,100 @@ struct ModelConfig {
 
 namespace detail {
 
-/// Fields that say that the cache is not what the others make of it.
-inline void refuse_unmodelled(const Fields& fields) {
-  struct Refusal {
-    std::string_view name, reason;
-  };
-  constexpr Refusal refusals[] = {
-      {"attn_config", "attention described in a nested object"},
-      {"attention_layers", "local layers that are not sliding windows"},
-      {"block_configs", "layers with head counts of their own"},
-      {"compress_ratios", "keys and values compressed along the sequence"},
-      {"cross_attention_layers", "layers that cache another sequence"},
-      {"global_head_dim", "layers with head widths of their own"},
-      {"hybrid_layer_pattern", "layers with head counts of their own"},
-      {"hybrid_override_pattern", "layers without attention"},
-      {"index_head_dim", "a sparse indexer that caches keys of its own"},
-      {"layers_block_type", "layers without attention"},
-      {"num_global_key_value_heads", "layers with head counts of their own"},
-      {"num_query_heads", "layers with head counts of their own"},
-      {"swa_num_key_value_heads", "layers with head counts of their own"},
-  };
-  for (const auto& [name, reason] : refusals)
-    if (fields.has(name))
-      fields.fail(std::string(name) + " means " + std::string(reason) +
-                  ", which this reader does not model");
-  if (fields.flag("is_encoder_decoder", false))
-    fields.fail("is_encoder_decoder is true: this reader models decoders alone");
-  if (fields.flag("use_cla", false)) fields.fail("use_cla means caches that layers share");
-  if (fields.has("layer_types")) return;
-  for (const auto* name : {"attention_chunk_size", "attn_layer_period", "full_attention_interval",
-                           "linear_attn_config", "attn_layer_indices"})
-    if (fields.has(name))
-      fields.fail(std::string(name) +
-                  " without layer_types: which layers cache all tokens is not said");
+inline std::optional<Index> num_layers(const Fields& fields) {
+  if (const auto count = fields.count({"num_hidden_layers", "n_layer", "num_layers", "n_layers"}))
+    return count;
+  const nlohmann::json* list = fields.find({"layers_block_type"});
+  if (list == nullptr || !list->is_array()) return std::nullopt;
+  return static_cast<Index>(list->size());
 }
 
-/// Heads and widths that a file may leave out because they equal its model type's defaults.
-struct Defaults {
-  std::optional<Index> num_heads{}, num_kv_heads{}, head_dim{};
+/// The language model: files of models that also see or hear describe it within.
+struct TextModel {
+  Fields fields;
+  Described where = Described::on_top;
 };
-inline Defaults defaults_of(const std::string& model_type) {
-  if (model_type == "gemma2" || model_type == "gemma3_text")
-    return {.num_heads = 8, .num_kv_heads = 4, .head_dim = 256};
-  if (model_type == "gpt_oss") return {.num_kv_heads = 8, .head_dim = 64};
-  return {};
+inline TextModel text_model(const Fields& whole) {
+  for (const auto* name : {"text_config", "language_config", "llm_config", "thinker_config"})
+    if (const auto within = whole.object(name)) {
+      const TextModel inner = text_model(*within);
+      if (num_layers(inner.fields) || !num_layers(whole))
+        return {inner.fields, Described::within_another};
+    }
+  return {whole};
+}
+
+/// One of the counts, which the file may leave out if its class has a default.
+inline Index count_or(const Fields& fields, Fields::Names names, std::optional<Index> usual) {
+  return usual ? fields.count(names).value_or(*usual) : fields.required_count(names);
 }
 
 /// Falcon, GPT-BigCode and ChatGLM have a flag for MQA beside a count of heads; the flag wins,
-/// since Falcon-7B says num_kv_heads = 71 and caches one.
-inline Index num_kv_heads(const Fields& fields, const std::string& model_type, Index num_heads) {
+/// since Falcon-7B says num_kv_heads = 71 and caches one. MPT says it by a name.
+inline Index num_kv_heads(const Fields& fields, const std::string& model_type,
+                          const ModelDefaults& usual, Index num_heads) {
   const bool multi_query_unless_said = model_type == "falcon" || model_type == "gpt_bigcode";
   if (fields.flag("multi_query", multi_query_unless_said) &&
       !fields.flag("new_decoder_architecture", false))
     return 1;
   if (!fields.flag("multi_query_attention", true)) return num_heads;
-  const auto count =
-      fields.count({"num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"});
-  return count.value_or(defaults_of(model_type).num_kv_heads.value_or(num_heads));
+  if (const auto within = fields.object("attn_config")) {
+    if (within->text("attn_type") == "multiquery_attention") return 1;
+    if (const auto count = within->count({"kv_n_heads"})) return *count;
+  }
+  for (const std::string_view name : kv_head_names)
+    if (const auto count = fields.count({name})) return *count;
+  return usual.num_kv_heads.value_or(num_heads);
 }
 
-inline Index head_dim(const Fields& fields, const std::string& model_type, Index model_dim,
+inline Index head_dim(const Fields& fields, const ModelDefaults& usual, Index model_dim,
                       Index num_heads) {
-  if (const auto said = fields.count({"head_dim", "kv_channels"})) return *said;
-  if (const auto usual = defaults_of(model_type).head_dim) return *usual;
+  if (const auto said = fields.count({"head_dim", "attention_head_dim", "kv_channels"}))
+    return *said;
+  if (usual.head_dim) return *usual.head_dim;
   if (model_dim % num_heads != 0)
     fields.fail("hidden_size " + std::to_string(model_dim) + " is no multiple of the " +
                 std::to_string(num_heads) + " heads, and there is no head_dim");
   return model_dim / num_heads;
 }
 
-inline AttentionShape attention_shape(const Fields& fields, const std::string& model_type) {
-  const Index model_dim = fields.required_count({"hidden_size", "n_embd"});
-  const Fields::Names head_names = {"num_attention_heads", "n_head", "num_heads"};
-  const auto usual_num_heads = defaults_of(model_type).num_heads;
-  const Index num_heads = usual_num_heads ? fields.count(head_names).value_or(*usual_num_heads)
-                                          : fields.required_count(head_names);
-  if (const auto latent_dim = fields.count({"kv_lora_rank"}))
+/// The width of latents, unless the file describes heads.
+inline std::optional<Index> latent_dim(const Fields& fields) {
+  const auto width = fields.count({"kv_lora_rank"}, 0);
+  return fields.flag("use_mla", true) && width > 0 ? width : std::nullopt;
+}
+
+inline AttentionShape attention_shape(const Fields& fields, const std::string& model_type,
+                                      const ModelDefaults& usual) {
+  const Index model_dim =
+      count_or(fields, {"hidden_size", "n_embd", "n_embed", "d_model"}, usual.model_dim);
+  const Index num_heads =
+      count_or(fields, {"num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads"},
+               usual.num_heads);
+  if (const auto width = latent_dim(fields))
     return LatentShape{
         .model_dim = model_dim,
         .num_heads = num_heads,
-        .latent_dim = *latent_dim,
+        .latent_dim = *width,
         .rope_dim = fields.required_count({"qk_rope_head_dim"}),
         .nope_dim = fields.required_count({"qk_nope_head_dim"}),
-        .head_dim_v = fields.required_count({"v_head_dim"}),
+        .head_dim_v = count_or(
+            fields, {"v_head_dim"},
+            model_type == "minicpm3" ? std::optional(model_dim / num_heads) : std::nullopt),
         .query_latent_dim = fields.count({"q_lora_rank"}, 0).value_or(no_query_latent)};
   GroupedShape shape{.model_dim = model_dim,
                      .num_heads = num_heads,
-                     .num_kv_heads = num_kv_heads(fields, model_type, num_heads),
-                     .head_dim = head_dim(fields, model_type, model_dim, num_heads)};
+                     .num_kv_heads = num_kv_heads(fields, model_type, usual, num_heads),
+                     .head_dim = head_dim(fields, usual, model_dim, num_heads)};
   if (shape.num_heads % shape.num_kv_heads != 0)
     fields.fail(std::to_string(shape.num_kv_heads) + " key/value heads do not divide the " +
                 std::to_string(shape.num_heads) + " heads");
+  if (const Index width = fields.count({"v_head_dim"}, 0).value_or(0);
+      width != 0 && width != shape.head_dim)
+    fields.fail("v_head_dim " + std::to_string(width) + " beside a head_dim of " +
+                std::to_string(shape.head_dim) +
+                " means values of a width of their own, which this reader does not model");
   return shape;
-}
-
-/// The object that describes the language model: files of models that also see or hear nest it.
-inline const nlohmann::json& text_object(const nlohmann::json& object) {
-  for (const auto* name : {"text_config", "language_config", "llm_config", "thinker_config"})
-    if (const auto nested = object.find(name); nested != object.end() && nested->is_object())
-      if (const auto& inner = text_object(*nested); inner.contains("num_hidden_layers"))
-        return inner;
-  return object;
 }
 
 }  // namespace detail
@@ -142,21 +137,26 @@ inline const nlohmann::json& text_object(const nlohmann::json& object) {
 /// \throws ConfigError naming file and field
 inline ModelConfig parse_model_config(const std::string& json_text, const std::string& file,
                                       const std::string& name) {
-  const auto json = nlohmann::json::parse(json_text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object())
-    throw ConfigError(file + ": " + (json.is_discarded() ? "not valid JSON" : "not a JSON object"));
-  const Fields fields(detail::text_object(json), file);
-  detail::refuse_unmodelled(fields);
+  const nlohmann::json json = parse_object(json_text, file);
+  const Fields whole(json, file);
+  if (whole.flag("is_encoder_decoder", false))
+    whole.fail("is_encoder_decoder is true: this reader models decoders alone");
+  const auto [fields, where] = detail::text_model(whole);
 
   ModelConfig config{.name = name, .model_type = fields.text("model_type")};
+  const ModelDefaults usual = defaults_of(config.model_type, where);
+  detail::refuse_unmodelled(fields, config.model_type);
   constexpr Index most_layers = 100000;  // a list is made of them
-  config.num_layers = fields.required_count({"num_hidden_layers", "n_layer", "num_layers"});
+  const auto num_layers = detail::num_layers(fields);
+  if (!num_layers && !usual.num_layers) fields.fail("no field num_hidden_layers");
+  config.num_layers = num_layers.value_or(usual.num_layers.value_or(0));
   if (config.num_layers > most_layers)
     fields.fail(std::to_string(config.num_layers) + " layers, " + std::to_string(most_layers) +
                 " at most");
-  config.attention = detail::attention_shape(fields, config.model_type);
-  config.layers = layer_groups(fields, config.model_type, config.num_layers);
-  config.max_context = fields.count({"max_position_embeddings", "n_positions", "seq_length"});
+  config.attention = detail::attention_shape(fields, config.model_type, usual);
+  config.layers = layer_groups(fields, usual, config.model_type, config.num_layers);
+  config.max_context =
+      fields.count({"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"});
   return config;
 }
 

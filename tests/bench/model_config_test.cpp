@@ -184,6 +184,53 @@ TEST(ModelConfig, Gemma3LeavesOutItsDefaults) {
                                          LayerGroup{.num_layers = 29, .window = 1024}));
 }
 
+TEST(ModelConfig, NestedModelsLeaveOutTheirDefaults) {
+  // LLaVA 1.5 says no dimension at all; Idefics2 leaves out Mistral's heads and window.
+  const auto llava = parse(R"({"model_type": "llava", "text_config": {"model_type": "llama"}})");
+  EXPECT_EQ(grouped(llava), heed::multi_head(4096, 32, 128));
+  EXPECT_EQ(llava.num_layers, 32);
+  const auto idefics = parse(R"({"text_config": {"model_type": "mistral", "num_hidden_layers": 2,
+      "hidden_size": 8192, "num_attention_heads": 64}})");
+  EXPECT_EQ(grouped(idefics).num_kv_heads, 8);
+  EXPECT_THAT(idefics.layers, ElementsAre(LayerGroup{.num_layers = 2, .window = 4096}));
+  const auto whole = parse(R"({"text_config": {"model_type": "mistral", "sliding_window": null}})");
+  EXPECT_THAT(whole.layers, ElementsAre(LayerGroup{.num_layers = 32}));
+}
+
+TEST(ModelConfig, OtherNamesAreKnown) {
+  const auto mpt = parse(R"({"model_type": "mpt", "d_model": 4096, "n_heads": 32, "n_layers": 30,
+      "max_seq_len": 2048, "attn_config": {"attn_type": "multihead_attention"}})");
+  EXPECT_EQ(grouped(mpt), heed::multi_head(4096, 32, 128));
+  EXPECT_EQ(mpt.num_layers, 30);
+  EXPECT_EQ(mpt.max_context, 2048);
+  const auto mqa = parse(R"({"model_type": "mpt", "d_model": 4096, "n_heads": 32, "n_layers": 30,
+      "attn_config": {"attn_type": "multiquery_attention"}})");
+  EXPECT_EQ(grouped(mqa).num_kv_heads, 1);
+  const auto dbrx = parse(R"({"model_type": "dbrx", "d_model": 6144, "n_heads": 48, "n_layers": 40,
+      "attn_config": {"kv_n_heads": 8, "clip_qkv": 8}})");
+  EXPECT_EQ(grouped(dbrx).num_kv_heads, 8);
+  const auto step = parse(llama(R"("num_key_value_heads": null, "num_attention_groups": 4)"));
+  EXPECT_EQ(grouped(step).num_kv_heads, 4);
+}
+
+TEST(ModelConfig, LatentsMayBeSwitchedOff) {
+  const std::string fields = R"("v_head_dim": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, )";
+  EXPECT_EQ(grouped(parse(llama(fields + R"("kv_lora_rank": 0)"))).num_kv_heads, 2);
+  EXPECT_EQ(grouped(parse(llama(fields + R"("kv_lora_rank": 5, "use_mla": false)"))).num_kv_heads,
+            2);
+  const auto minicpm = parse(R"({"model_type": "minicpm3", "hidden_size": 2560,
+      "num_hidden_layers": 62, "num_attention_heads": 40, "kv_lora_rank": 256, "q_lora_rank": 768,
+      "qk_nope_head_dim": 64, "qk_rope_head_dim": 32})");
+  EXPECT_EQ(std::get<LatentShape>(minicpm.attention).head_dim_v, 64);
+}
+
+TEST(ModelConfig, NumbersOfPythonAreNotRead) {
+  EXPECT_EQ(parse(R"({"time_step_limit": [0.0, Infinity], "low": -Infinity, "x": NaN, )" +
+                  llama("").substr(1))
+                .num_layers,
+            6);
+}
+
 TEST(Windows, NoneUnlessInUse) {
   const LayerGroup all{.num_layers = 6};
   EXPECT_THAT(parse(llama("")).layers, ElementsAre(all));
@@ -236,6 +283,51 @@ TEST(Windows, ByNamedLayers) {
   EXPECT_EQ(hybrid.num_layers, 6);
 }
 
+TEST(Windows, OfHybridsOnlyTheLayersThatAttend) {
+  const auto num_caching = [](const std::string& fields) {
+    const auto config = parse(llama(fields));
+    EXPECT_EQ(config.num_layers, 6);
+    EXPECT_THAT(config.layers, ElementsAre(LayerGroup{.num_layers = config.layers[0].num_layers}));
+    return config.layers[0].num_layers;
+  };
+  EXPECT_EQ(num_caching(R"("full_attention_interval": 4)"), 1);
+  EXPECT_EQ(num_caching(R"("attn_layer_period": 4, "attn_layer_offset": 1)"), 2);
+  EXPECT_EQ(num_caching(R"("attn_layer_indices": [0, 2, 5])"), 3);
+  EXPECT_EQ(num_caching(R"("full_attn_idxs": [3])"), 1);
+  EXPECT_EQ(num_caching(R"("linear_attn_config": {"full_attn_layers": [4, 6], "head_dim": 8})"), 2);
+  EXPECT_EQ(num_caching(R"("hybrid_override_pattern": "M-M*E*")"), 2);
+  EXPECT_EQ(num_caching(R"("attn_type_list": [0, 0, 1, 0, 0, 1])"), 2);
+  EXPECT_EQ(num_caching(R"("layers_block_type": ["mamba", "attention", "mlp", "moe", "mamba",
+      "attention"])"),
+            2);
+  EXPECT_EQ(
+      parse(llama(R"("num_hidden_layers": null, "layers_block_type": ["mamba", "attention"])"))
+          .num_layers,
+      2);
+  EXPECT_THAT(error_of(llama(R"("hybrid_override_pattern": "M-M*")")), HasSubstr("6 letters"));
+  EXPECT_THAT(error_of(llama(R"("layers_block_type": ["hybrid", 1, 2, 3, 4, 5])")),
+              HasSubstr("layers_block_type has \"hybrid\""));
+  EXPECT_THAT(error_of(llama(R"("attn_layer_indices": 3)")), HasSubstr("must be a list"));
+  EXPECT_THAT(error_of(llama(R"("attn_type_list": [0, 0, 0, 0, 0, 0])")),
+              HasSubstr("no layer caches"));
+}
+
+TEST(Windows, ChunksKeepAsManyTokens) {
+  const LayerGroup one{.num_layers = 1}, chunks{.num_layers = 5, .window = 8192};
+  const std::string llama4 = R"("model_type": "llama4_text", "attention_chunk_size": 8192)";
+  EXPECT_THAT(parse(llama(llama4)).layers, ElementsAre(one, chunks));
+  EXPECT_THAT(parse(llama(llama4 + R"(, "no_rope_layers": [])")).layers, ElementsAre(one, chunks));
+  EXPECT_THAT(parse(llama(llama4 + R"(, "no_rope_layers": [1, 1, 0, 1, 1, 1])")).layers,
+              ElementsAre(one, chunks));
+  EXPECT_THAT(parse(llama(R"("attention_chunk_size": 8192, "layer_types": ["chunked_attention",
+      "chunked_attention", "chunked_attention", "full_attention", "chunked_attention",
+      "chunked_attention"])"))
+                  .layers,
+              ElementsAre(one, chunks));
+  EXPECT_THAT(error_of(llama(R"("model_type": "llama4_text")")),
+              HasSubstr("no attention_chunk_size"));
+}
+
 TEST(Windows, LayersThatShareACacheHaveNone) {
   EXPECT_THAT(parse(llama(R"("num_kv_shared_layers": 2)")).layers,
               ElementsAre(LayerGroup{.num_layers = 4}));
@@ -244,11 +336,12 @@ TEST(Windows, LayersThatShareACacheHaveNone) {
 }
 
 TEST(BadConfig, ErrorsNameFileAndField) {
-  EXPECT_EQ(error_of(""), "test.json: not valid JSON");
-  EXPECT_EQ(error_of("{\"hidden_size\": 64"), "test.json: not valid JSON");
+  EXPECT_EQ(error_of(""), "test.json: not valid JSON from byte 1 on");
+  EXPECT_EQ(error_of("{\"hidden_size\": 64"), "test.json: not valid JSON from byte 19 on");
   EXPECT_EQ(error_of("[1, 2]"), "test.json: not a JSON object");
-  EXPECT_EQ(error_of("{}"), "test.json: no field num_hidden_layers or n_layer or num_layers");
-  EXPECT_EQ(error_of(llama(R"("hidden_size": null)")), "test.json: no field hidden_size or n_embd");
+  EXPECT_EQ(error_of("{}"), "test.json: no field num_hidden_layers");
+  EXPECT_EQ(error_of(llama(R"("hidden_size": null)")),
+            "test.json: no field hidden_size or n_embd or n_embed or d_model");
   EXPECT_THAT(error_of(llama(R"("num_attention_heads": "8")")),
               HasSubstr("num_attention_heads is \"8\", expected a whole number from 1"));
   for (const auto* wrong : {"0", "-8", "8.5", "true", "[8]", "1e30", "9999999999"})
@@ -269,7 +362,7 @@ TEST(BadConfig, ErrorsNameFileAndField) {
 TEST(BadConfig, BadWindowsAreRefused) {
   EXPECT_THAT(error_of(llama(R"("sliding_window": 0)")), HasSubstr("sliding_window is 0"));
   EXPECT_THAT(error_of(llama(R"("layer_types": ["full_attention"])")),
-              HasSubstr("layer_types must be a list of 6 names"));
+              HasSubstr("layer_types must be a list of 6 entries"));
   EXPECT_THAT(error_of(llama(R"("num_hidden_layers": 1, "layer_types": ["sliding_attention"])")),
               HasSubstr("no sliding_window"));
   EXPECT_THAT(error_of(llama(R"("num_hidden_layers": 1, "layer_types": ["psychic_attention"])")),
@@ -282,9 +375,17 @@ TEST(BadConfig, BadWindowsAreRefused) {
 
 TEST(BadConfig, WhatIsNotModelledIsRefused) {
   for (const auto* field : {"global_head_dim", "index_head_dim", "swa_num_key_value_heads",
-                            "full_attention_interval", "attention_chunk_size"})
+                            "num_key_value_heads_per_layer", "n_shared_head", "block_types",
+                            "attention_chunk_size", "total_ut_steps", "v_head_dim"})
     EXPECT_THAT(error_of(llama('"' + std::string(field) + R"(": 4)")), HasSubstr(field));
   EXPECT_THAT(error_of(llama(R"("is_encoder_decoder": true)")), HasSubstr("is_encoder_decoder"));
+  EXPECT_THAT(error_of(R"({"is_encoder_decoder": true, "text_config": )" + llama("") + "}"),
+              HasSubstr("is_encoder_decoder"));
+  EXPECT_THAT(error_of(llama(R"("model_type": "bert")")), HasSubstr("caches nothing"));
+  EXPECT_THAT(error_of(llama(R"("model_type": "mamba2")")), HasSubstr("does not attend"));
+  EXPECT_THAT(error_of(llama(R"("model_type": "longcat_flash")")), HasSubstr("twice in a layer"));
+  EXPECT_THAT(error_of(R"({"text_config": {"num_hidden_layers": 2}})"),
+              HasSubstr("test.json: text_config: no field hidden_size"));
 }
 
 TEST(ReadModelConfig, FilesAndFoldersNameTheModel) {
