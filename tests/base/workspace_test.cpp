@@ -1,6 +1,9 @@
 #include "heed/base/workspace.hpp"
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <new>
 #include <optional>
 #include <set>
 #include <thread>
@@ -117,6 +120,12 @@ TEST(Workspace, ClearFreesAllThatIsNotBorrowed) {
   workspace.clear();
   EXPECT_EQ(workspace.bytes(), 0U);
   EXPECT_NE(workspace.borrow(1000).data(), nullptr);
+}
+
+TEST(Workspace, HasNoBlockOfAllMemory) {
+  Workspace workspace;
+  EXPECT_THROW((void)workspace.borrow(std::numeric_limits<std::size_t>::max()), std::bad_alloc);
+  EXPECT_EQ(workspace.bytes(), 0U);
 }
 
 TEST(Workspace, MovesWithItsMemoryAndCopiesWithout) {

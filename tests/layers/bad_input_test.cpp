@@ -3,6 +3,7 @@
 /// What the constructors and the entries of the layers refuse, and how they say so.
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -202,9 +203,36 @@ TEST(LayerPartsRefuse, RowsOfAnotherWidth) {
                      [&] { linear.apply(rows(3, 10), memory.rows(2, 4)); });
   expect_shape_error({"heed::Linear::apply: y [seqlen, out] has shape [3, 5], expected [3, 4]"},
                      [&] { linear.apply(rows(3, 10), memory.rows(3, 5)); });
+  const Linear<float> short_bias{rows(4, 10), some(3)};
+  expect_shape_error({"heed::Linear::apply: bias [out] has shape [3], expected [4]"},
+                     [&] { short_bias.apply(rows(3, 10), memory.rows(3, 4)); });
   const std::vector<float> gain(5);
   expect_shape_error({"heed::RmsNorm::apply: weight [dim] has shape [5], expected [6]"},
                      [&] { RmsNorm<float>{.weight = gain}.apply(memory.rows(3, 6)); });
+}
+
+// Before it projects: RoPE would refuse them after.
+TEST(GroupedLayerRefuses, PositionsThatRowsCannotFollowOn) {
+  const GroupedQueryAttention<float> layer(small_grouped, grouped_weights(), Rope{{.rope_dim = 6}});
+  Untouched memory;
+  const RowPositions last{{}, std::numeric_limits<Index>::max() - 2};
+  expect_shape_error(
+      {"the first position is 9223372036854775805, expected one that rows can follow"},
+      [&] { layer.project_query(rows(3, 10), memory.rows(3, 24), last); });
+}
+
+// The sum of their rows is no Index.
+TEST(GroupedLayerRefuses, BatchesOfMoreRowsThanThereCanBe) {
+  const GroupedQueryAttention<float> layer(small_grouped, grouped_weights());
+  constexpr Index huge = Index{1} << 62;
+  const PagePool<FullKv<2, 6, 3>> pool(4);
+  std::vector<KvCache<FullKv<2, 6, 3>>> caches;
+  for (int i = 0; i < 4; ++i) caches.emplace_back(pool, huge);
+  std::vector<BatchSequence<KvCache<FullKv<2, 6, 3>>, NoMask>> sequences;
+  for (auto& cache : caches) sequences.push_back({.seqlen = huge, .cache = &cache});
+  Untouched memory;
+  expect_shape_error({"heed::GroupedQueryAttention::forward_batch", "x"},
+                     [&] { layer.forward_batch(rows(0, 10), sequences, memory.rows(0, 10)); });
 }
 
 TEST(GroupedLayerRefuses, InputsOfCrossAttention) {

@@ -218,6 +218,10 @@ TYPED_TEST(LayerParts, RmsNormIsItsFormula) {
       }
 }
 
+TYPED_TEST(LayerParts, RmsNormOfNoColumnsIsNothing) {
+  RmsNorm<TypeParam>{}.apply(HeadsView<TypeParam>(nullptr, 2, 3, 0));
+}
+
 TYPED_TEST(LayerParts, RmsNormOfZerosIsZero) {
   const std::vector<TypeParam> weight(6, TypeParam(2));
   std::vector<TypeParam> x(12, TypeParam(0));

@@ -369,6 +369,15 @@ TEST(Rope, RotatesEigenMatricesAndBlocks) {
   EXPECT_EQ(matrix, view);
 }
 
+TEST(Rope, IsAsItWasAfterAMove) {
+  Rope rope({.rope_dim = 4});
+  const Rope moved = std::move(rope);
+  float row[] = {1, 2, 3, 4}, same[] = {1, 2, 3, 4};
+  rope.rotate(HeadsView<float>(row, 1, 1, 4), 5);  // NOLINT(bugprone-use-after-move): allowed
+  moved.rotate(HeadsView<float>(same, 1, 1, 4), 5);
+  EXPECT_THAT(row, testing::ElementsAreArray(same));
+}
+
 TEST(Rope, TakesNoRowsAndNoHeads) {
   const Rope rope({.rope_dim = 4});
   rope.rotate(HeadsView<float>(nullptr, 2, 0, 4), std::vector<Index>{});

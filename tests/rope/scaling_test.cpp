@@ -5,6 +5,7 @@
 #include "heed/rope/scaling.hpp"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <string>
 #include <vector>
@@ -306,6 +307,15 @@ TEST(Frequencies, SayWhatIsWrong) {
   negative.long_factor[3] = -1;
   no_factor.factor = 0;
   no_length.original_max_position_embeddings = 0;
+  LongRopeScaling negative_short = phi3, endless = phi3, no_end = phi3;
+  negative_short.short_factor[1] = -2;  // not of this length
+  endless.factor = INFINITY;
+  no_end.original_max_position_embeddings = std::numeric_limits<Index>::max();
+  const YarnScaling yarn{.factor = 4, .original_max_position_embeddings = 256};
+  YarnScaling nan_factor = yarn, nan_mscale = yarn, infinite = yarn;
+  nan_factor.attention_factor = NAN;
+  nan_mscale.mscale = NAN, nan_mscale.mscale_all_dim = 1;
+  infinite.factor = INFINITY;
   const YarnScaling no_yarn_factor{.original_max_position_embeddings = 256};
   const YarnScaling crossed{
       .factor = 4, .original_max_position_embeddings = 256, .beta_fast = 1, .beta_slow = 2};
@@ -331,6 +341,14 @@ TEST(Frequencies, SayWhatIsWrong) {
       {negative, "a long_factor is -1, expected a positive number"},
       {no_factor, "factor is 0, expected a positive number, unless attention_factor is given"},
       {no_length, "original_max_position_embeddings is 0, expected more than 1"},
+      {negative_short, "a short_factor is -2, expected a positive number"},
+      {endless, "factor is inf, expected a positive number"},
+      {no_end, "original_max_position_embeddings is 9223372036854775807, expected more than 1"},
+      {nan_factor, "attention_factor is nan, expected a finite number"},
+      {nan_mscale, "mscale is nan, expected a finite number"},
+      {infinite, "heed::YarnScaling: factor is inf, expected a positive number"},
+      {LinearScaling{.factor = INFINITY}, "factor is inf, expected a positive number"},
+      {UnscaledRope{}, "expected a positive even number", Index{1} << 62},
       {RopeFrequencies{{1, 1}, 1}, "inverse_frequency [rope_dim / 2] has shape [2], expected [4]"},
   };
   for (const BadScaling& bad : cases)

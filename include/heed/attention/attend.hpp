@@ -143,7 +143,8 @@ void attend_heads(HeadsView<const T> query, const Source& source, const Mask& ma
 /// \param out    [num_heads, seqlen_q, head_dim_v], overwritten; must not overlap an input
 ///
 /// A query that sees no key gets out = 0 and lse = -inf. A NaN or inf in an input reaches the rows
-/// that see it and no others.
+/// that see it and no others; a key whose score is -inf has no weight, and whether what is not
+/// finite in its values reaches the row is not said.
 /// \throws ShapeError naming the argument that does not fit, before anything is written.
 /// Cost: 2 (head_dim + head_dim_v) FLOPs per query head, query and visible key.
 /// Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1; one pass as in Dao et al. 2022,
@@ -197,6 +198,7 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
 /// Sequences whose caches begin with the same pages (KvCache::fork, KvCache::assign_prefix) are
 /// taken together there: a tile of up to 96 query rows, 48 where a key and a value have more than
 /// 512 numbers together, reads each page once, whosever rows they are.
+/// \param sequences  whose sources have the same head_dim and head_dim_v
 /// \param options  without `lse`: each sequence has its own
 /// \throws ShapeError naming the sequence, before anything is written.
 template <class T, class Source, class Mask, class Score>

@@ -6,7 +6,7 @@
 /// | ------------------ | ---- | --------------------------------------------------------------- |
 /// | `double`           | 64   | all, for checks                                                 |
 /// | `float`            | 32   | all                                                             |
-/// | `f16`              | 16   | 11 bits; above 65504 it becomes inf                             |
+/// | `f16`              | 16   | 11 bits; from 65520 on it is inf                                |
 /// | `bf16`             | 16   | 8 bits, float's whole range                                     |
 /// | `int8`             | 8    | steps of a 127th of its row's largest number                    |
 /// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <initializer_list>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -44,8 +45,9 @@ class StateError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-/// A number that the cache's elements cannot stand for: a NaN, an inf or one at the end of float's
-/// range among int8 or int4. The cache is as it was before the call.
+/// A number that the cache's elements cannot stand for: among int8 or int4 a NaN, an inf, or one
+/// that would be given back as inf, as at the end of float's range or, rotated, where sums of a
+/// row's numbers are. The cache is as it was before the call.
 class ElementError : public std::domain_error {
  public:
   using std::domain_error::domain_error;
@@ -126,7 +128,8 @@ void require_number(bool holds, std::string_view where, std::string_view name, N
 
 template <class Number>
 void require_positive(std::string_view where, std::string_view name, Number found) {
-  require_number(found > 0, where, name, found, "a positive number");
+  require_number(found > 0 && found <= std::numeric_limits<Number>::max(), where, name, found,
+                 "a positive number");
 }
 /// The same for a size of a shape. \param least  that it must have: 0 or 1
 inline void require_size(std::string_view where, std::string_view name, Index found, Index least) {

@@ -219,7 +219,7 @@ template <detail::EigenDense M>
 RowsView(M&&) -> RowsView<detail::EigenElement<std::remove_reference_t<M>>>;
 
 /// [seqlen, num_heads * head_dim] seen as [num_heads, seqlen, head_dim], without a copy.
-/// \throws ShapeError if num_heads does not divide the columns.
+/// \throws ShapeError if num_heads is not positive or does not divide the columns.
 template <class T>
 [[nodiscard]] HeadsView<T> split_heads(RowsView<T> rows, Index num_heads) {
   detail::require(num_heads > 0 && rows.cols % num_heads == 0, "split_heads", [&] {

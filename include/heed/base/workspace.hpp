@@ -8,8 +8,10 @@
 #include <bit>
 #include <cassert>
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <span>
 #include <utility>
 #include <vector>
@@ -54,7 +56,8 @@ class Workspace {
   };
   Workspace() = default;
   explicit Workspace(Use use) : use_(use) {}
-  /// A layer that is moved takes its scratch along; one that is copied starts with none.
+  /// A layer that is moved takes its scratch along, of which nothing may be borrowed then; one that
+  /// is copied starts with none.
   Workspace(Workspace&& other) noexcept
       : use_(other.use_), free_(std::move(other.free_)), blocks_(std::exchange(other.blocks_, 0)),
         held_(std::exchange(other.held_, 0)) {}
@@ -63,6 +66,7 @@ class Workspace {
   Workspace& operator=(const Workspace&) noexcept { return *this; }
 
   /// A block of at least `bytes`, aligned to a cache line, with unspecified content.
+  /// \throws std::bad_alloc
   [[nodiscard]] Borrowed borrow(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     // The smallest that is large enough, so that a large block stays for who needs it.
@@ -107,6 +111,7 @@ class Workspace {
   /// Sizes are rounded up to powers of two, so that a need that grows token by token, as a decode
   /// step's does, meets an allocation only at each doubling.
   Block make_block(std::size_t bytes) {
+    if (bytes > std::numeric_limits<std::size_t>::max() / 4) throw std::bad_alloc();
     bytes = std::bit_ceil(std::max(bytes, detail::memory_alignment));
     drop_half_as_large(bytes);
     Block block{detail::make_aligned<std::byte>(static_cast<Index>(bytes)), bytes};

@@ -25,7 +25,8 @@ struct CacheWindow {
   Index num_sink_tokens = 0;  ///< first tokens, which stay
   Index window_left = -1;     ///< required: tokens before the next one that stay
 
-  /// Tokens that a cache must have room for if no append is longer than `longest_append`.
+  /// Tokens that a cache must have room for if no append is longer than `longest_append`, which is
+  /// as large as the other numbers at most.
   [[nodiscard]] constexpr Index capacity(Index longest_append) const noexcept {
     return (page_count(num_sink_tokens) + page_count(window_left + longest_append) + 2) * page_size;
   }

@@ -73,8 +73,8 @@ class KvCache {
   /// Adds tokens. Keys come here with RoPE applied.
   /// \param key    [num_kv_heads, count, head_dim]
   /// \param value  [num_kv_heads, count, head_dim_v]
-  /// \throws ShapeError, CapacityError, PoolExhaustedError; ElementError for what is not
-  /// finite where elements have scales
+  /// \throws ShapeError, CapacityError, PoolExhaustedError; where elements have scales,
+  /// ElementError for what is not finite or would be given back as inf (base/error.hpp)
   void append(HeadsView<const T> key, HeadsView<const T> value)
     requires(!is_latent<Entry>)
   {
@@ -112,7 +112,8 @@ class KvCache {
   KeyRange dropped() const noexcept { return table_.dropped(); }
 
   /// Forgets all tokens but the first `seqlen`: a rejected speculation. With scales per channel a
-  /// page that was whole goes on as it was stored, unless the last append began in it.
+  /// page that was whole goes on as it was stored, but for the last that was filled by an append
+  /// which began in it: that one is kept in float.
   /// \throws ShapeError if there are not so many, or if a window has let go what these would see.
   void truncate(Index seqlen) {
     const Index before = this->seqlen();
@@ -138,7 +139,8 @@ class KvCache {
   }
   /// Forgets what it holds and shares the first `seqlen` tokens of another cache of its pool.
   /// \throws StateError if the two have no pool in common, ShapeError if the source has not so many
-  /// tokens or, but for one of the same window, let some go, CapacityError; also as `truncate`
+  /// tokens or, but for one of the same window, let some of them go, CapacityError; also as
+  /// `truncate`
   void assign_prefix(const KvCache& source, Index seqlen) {
     if (this == &source) return truncate(seqlen);
     table_.assign_prefix(source.table_, seqlen);
@@ -147,7 +149,8 @@ class KvCache {
   }
 
   /// Bytes of pages: of a cache with memory of its own, whole pages for the capacity; of one in a
-  /// pool, the pages it holds, shared ones included. Rows are padded to 16 elements. Keys that have
+  /// pool, the pages it holds, shared ones included. Rows of values and of latents are padded to 16
+  /// elements. Keys that have
   /// scales per channel add two pages of float, rotated elements a page of a head.
   std::size_t bytes() const noexcept {
     return static_cast<std::size_t>(table_.store() ? table_.page_bytes() + staging_.bytes() : 0);

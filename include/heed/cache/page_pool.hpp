@@ -27,7 +27,8 @@ template <class Entry, class Stored = float>
 class PagePool {
  public:
   /// All memory is taken here, none later.
-  /// \throws ShapeError if a size is negative or unknown, CapacityError for more pages than can be
+  /// \throws ShapeError if a size is unknown or out of its range, CapacityError for more pages than
+  /// can be
   explicit PagePool(Index num_pages, Entry entry = {})
       : layout_(detail::checked_entry("PagePool", entry)) {
     detail::require_number(num_pages >= 0, "PagePool", "num_pages", num_pages, "0 or more");

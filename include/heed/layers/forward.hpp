@@ -5,6 +5,7 @@
 
 #include <cassert>
 #include <concepts>
+#include <limits>
 #include <optional>
 #include <ranges>
 #include <span>
@@ -40,10 +41,13 @@ struct RowPositions {
   std::span<const Index> each = {};  ///< [rows], or empty
   Index first = 0;                   ///< of the first row, if `each` is empty
 
-  /// Throws ShapeError unless there are so many positions, or none.
+  /// Throws ShapeError unless there are so many positions, or none and so many follow on `first`.
   void check(std::string_view where, Index rows) const {
     if (!each.empty())
       detail::require_shape(where, "positions [rows of the input]", {std::ssize(each)}, {rows});
+    else
+      detail::require_number(first <= std::numeric_limits<Index>::max() - rows, where,
+                             "the first position", first, "one that rows can follow on");
   }
   /// Those of rows begin .. begin + count.
   RowPositions middle(Index begin, Index count) const {
@@ -204,7 +208,9 @@ Index check_batch(std::string_view where, std::span<const BatchSequence<Cache, M
       check_cache(*cache);
       cache->require_capacity(seqlen);
       check_policies(where, seqlen, *cache, mask, score, num_heads);
-      rows += seqlen;
+      // A sum that is too large for an Index is too large for x.
+      rows = seqlen > std::numeric_limits<Index>::max() - rows ? std::numeric_limits<Index>::max()
+                                                               : rows + seqlen;
     });
   require_own_caches(where, sequences);
   return rows;

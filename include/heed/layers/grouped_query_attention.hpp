@@ -33,7 +33,8 @@ namespace heed {
 /// | forward_cross(x, memory, mask, out)                 | of one that append_memory has cached  |
 ///
 /// A `score` may stand before `out`: a number for another softmax scale than the layer's, or a
-/// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten.
+/// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten,
+/// and may be x but in forward_cross.
 /// A pass that throws ShapeError or CapacityError leaves cache and out as they were. If a number
 /// cannot be stored, or a pool or an executor fails on the way, it takes its tokens back; a cache
 /// with a window may then hide tokens that only earlier queries saw, and one with scales per
@@ -69,7 +70,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// holds.
   /// \param cache  KvCache<FullKv<...>, Element>, of any element that T computes (base/element.hpp)
   /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
-  /// \param out    [seqlen_q, model_dim], overwritten; may be x
+  /// \param out    [seqlen_q, model_dim], overwritten
   /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,

@@ -37,7 +37,7 @@ struct Linear {
   Index in() const noexcept { return projection != nullptr ? projection->in() : weight.in(); }
   Index out() const noexcept { return projection != nullptr ? projection->out() : weight.out(); }
 
-  /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten
+  /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten; must not overlap x
   /// Outputs are cut into tasks by their number alone. A row's bits do not depend on the rows
   /// beside it; with AVX2 or SSE, whose registers are 16, up to 64 rows: more may be rounded
   /// differently.
@@ -45,6 +45,7 @@ struct Linear {
   void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor = {}) const {
     detail::require_rows("Linear::apply", "x [seqlen, in]", x, x.rows, in());
     detail::require_rows("Linear::apply", "y [seqlen, out]", y, x.rows, out());
+    check_bias("Linear::apply", "bias [out]", out());
     if (projection != nullptr) {
       projection->apply(x, y, executor);
       return add_bias(y, 0);
@@ -65,12 +66,13 @@ struct Linear {
              Index expected_in) const {
     detail::require_shape(where, std::string(name) + ".weight [out, in]", {out(), in()},
                           {expected_out, expected_in});
-    if (!bias.empty())
-      detail::require_shape(where, std::string(name) + ".bias [out]", {std::ssize(bias)},
-                            {expected_out});
+    check_bias(where, std::string(name) + ".bias [out]", expected_out);
   }
 
  private:
+  void check_bias(std::string_view where, std::string_view name, Index expected_out) const {
+    if (!bias.empty()) detail::require_shape(where, name, {std::ssize(bias)}, {expected_out});
+  }
   /// To the outputs from `begin` on.
   void add_bias(RowsView<T> y, Index begin) const {
     if (bias.empty()) return;

@@ -25,10 +25,11 @@ struct RmsNorm {
   T epsilon = T(1e-6);             ///< `rms_norm_eps`
   RmsNormGain gain = RmsNormGain::weight;
 
-  /// \param heads  [any, any, dim]: rows, normed in place
+  /// \param heads  [any, any, dim]: rows, normed in place; a row's squares have a finite sum in T
   /// \throws ShapeError before anything is written.
   void apply(HeadsView<T> heads) const {
     check("RmsNorm::apply", "weight [dim]", heads.cols);
+    if (heads.cols == 0) return;
     using Row = Eigen::Array<T, 1, Eigen::Dynamic>;
     const Eigen::Map<const Row> factor(weight.data(), heads.cols);
     const T offset = gain == RmsNormGain::one_plus_weight ? T{1} : T{0};

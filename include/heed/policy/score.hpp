@@ -71,7 +71,7 @@ struct Scale {
   }
 };
 
-/// cap * tanh(score / cap): scores stay within (-cap, cap). Comes after the scale, before the mask.
+/// cap * tanh(score / cap): scores stay within [-cap, cap]. Comes after the scale, before the mask.
 /// Source: Gemma 2 2024, arXiv:2408.00118, section 2.
 struct Softcap {
   double cap;

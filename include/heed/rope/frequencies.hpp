@@ -22,7 +22,8 @@ struct RopeFrequencies {
 namespace detail {
 
 inline void require_rope_dim(Index rope_dim) {
-  require(rope_dim > 0 && rope_dim % 2 == 0, "RopeFrequencies", [&] {
+  constexpr Index most = Index{1} << 32;
+  require(0 < rope_dim && rope_dim <= most && rope_dim % 2 == 0, "RopeFrequencies", [&] {
     return "rope_dim is " + std::to_string(rope_dim) +
            ", expected a positive even number: RoPE rotates pairs of columns. Leave an odd column "
            "unrotated: it belongs to nope_dim";

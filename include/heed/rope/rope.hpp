@@ -46,7 +46,8 @@ struct RopeOptions {
 ///     rope.rotate(query, first_position);   // query: [num_heads, seqlen, head_dim], in place
 ///
 /// Angles, cos and sin are computed in double and rounded once; the elements may be float or
-/// double. An object never changes, so threads may share it. Copies are cheap and share the table.
+/// double. An object never changes but by assignment, so threads may share it. Copies are cheap and
+/// share the table.
 ///
 /// Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2.
 class Rope {
@@ -60,12 +61,17 @@ class Rope {
           frequencies(options_.rope_dim, options_.theta, options_.scaling, constant_until_ + 1);
   }
 
+  // No move operations: what is moved from would have lost its frequencies.
+  Rope(const Rope&) = default;
+  Rope& operator=(const Rope&) = default;
+
   const RopeOptions& options() const noexcept { return options_; }
 
   /// The same Rope with a table of the cos and sin of positions below max_positions, so that float
   /// elements need no trigonometry there. Results are the same, bit for bit. Takes 4 rope_dim bytes
   /// per position, up to twice that with LongRopeScaling. Other positions, and sequences that
   /// DynamicNtkScaling stretches, are computed as before.
+  /// \throws ShapeError unless max_positions is 0 to 2^32.
   [[nodiscard]] Rope tabulate(Index max_positions) const {
     constexpr Index most = Index{1} << 32;
     detail::require_number(0 <= max_positions && max_positions <= most, "Rope::tabulate",

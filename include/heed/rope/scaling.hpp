@@ -145,9 +145,11 @@ inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta,
                                           const LongRopeScaling& long_rope, Index seqlen) {
   constexpr auto where = "LongRopeScaling";
   const Index trained = long_rope.original_max_position_embeddings;
-  require_number(trained > 1, where, "original_max_position_embeddings", trained, "more than 1");
-  require_number(long_rope.attention_factor || long_rope.factor > 0, where, "factor",
-                 long_rope.factor, "a positive number, unless attention_factor is given");
+  require_number(1 < trained && trained < std::numeric_limits<Index>::max(), where,
+                 "original_max_position_embeddings", trained, "more than 1");
+  require_number(
+      long_rope.attention_factor || (long_rope.factor > 0 && std::isfinite(long_rope.factor)),
+      where, "factor", long_rope.factor, "a positive number, unless attention_factor is given");
   RopeFrequencies scaled = base_frequencies(rope_dim, theta);
   require_shape(where, "short_factor [rope_dim / 2]", {std::ssize(long_rope.short_factor)},
                 {rope_dim / 2});
@@ -155,11 +157,13 @@ inline RopeFrequencies scaled_frequencies(Index rope_dim, double theta,
                 {rope_dim / 2});
   const auto& factors = seqlen > trained ? long_rope.long_factor : long_rope.short_factor;
   for (std::size_t pair = 0; pair < factors.size(); ++pair) {
-    require_positive(where, seqlen > trained ? "a long_factor" : "a short_factor", factors[pair]);
+    require_positive(where, "a short_factor", long_rope.short_factor[pair]);
+    require_positive(where, "a long_factor", long_rope.long_factor[pair]);
     scaled.inverse_frequency[pair] /= factors[pair];
   }
   if (long_rope.attention_factor)
-    scaled.attention_scaling = *long_rope.attention_factor;
+    scaled.attention_scaling =
+        checked_finite(where, "attention_factor", *long_rope.attention_factor);
   else if (long_rope.factor > 1)
     scaled.attention_scaling =
         std::sqrt(1 + std::log(long_rope.factor) / std::log(static_cast<double>(trained)));

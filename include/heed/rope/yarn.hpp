@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numbers>
 #include <optional>
+#include <string_view>
 
 #include "heed/base/error.hpp"        // detail::require
 #include "heed/rope/frequencies.hpp"  // RopeFrequencies, base_frequencies
@@ -59,9 +60,18 @@ struct YarnScaling {
 
 namespace detail {
 
+inline double checked_finite(std::string_view where, std::string_view name, double number) {
+  require_number(std::isfinite(number), where, name, number, "a finite number");
+  return number;
+}
+
 inline double yarn_attention_scaling(const YarnScaling& yarn) {
-  if (yarn.attention_factor) return *yarn.attention_factor;
-  const double mscale = yarn.mscale.value_or(0), mscale_all_dim = yarn.mscale_all_dim.value_or(0);
+  constexpr auto where = "YarnScaling";
+  if (yarn.attention_factor)
+    return checked_finite(where, "attention_factor", *yarn.attention_factor);
+  const double mscale = checked_finite(where, "mscale", yarn.mscale.value_or(0)),
+               mscale_all_dim =
+                   checked_finite(where, "mscale_all_dim", yarn.mscale_all_dim.value_or(0));
   if (mscale == 0 || mscale_all_dim == 0) return yarn_mscale(yarn.factor, 1);
   return yarn_mscale(yarn.factor, mscale) / yarn_mscale(yarn.factor, mscale_all_dim);
 }
