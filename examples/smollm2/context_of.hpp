@@ -23,6 +23,7 @@ class ContextOf final : public Context {
   ContextOf(const Model& model, const ContextOptions& options, const Entry& entry)
       : Context(model, options.executor), capacity_(options.capacity) {
     // A window as long as the context hides nothing.
+    if (options.window) options.window->check("Context");
     if (options.window)
       mask_ = {options.window->num_sink_tokens, options.window->window_left};
     else

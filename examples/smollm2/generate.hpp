@@ -3,9 +3,12 @@
 /// Text in, text out.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <span>
+#include <stdexcept>
 #include <string_view>
 #include <vector>
 
@@ -45,6 +48,8 @@ inline Generation generate(Context& context, const Tokenizer& tokenizer,
   result.prompt_seconds = reading.seconds();
   const Stopwatch writing;
   while (true) {
+    if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); }))
+      throw std::runtime_error("the model's logits are not numbers");
     const Token token = sampler(logits);
     result.tokens.push_back(token);
     if (tokenizer.ends(token)) break;

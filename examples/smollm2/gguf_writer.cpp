@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <concepts>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <ostream>
 #include <string_view>
@@ -140,6 +141,9 @@ void GgufWriter::write(const std::string& path) const {
   const auto fail = [&](const std::string& what) -> void {
     throw FormatError(path + ": " + what + ": " + std::system_category().message(errno));
   };
+  // What is no file, such as a device, would be replaced by one.
+  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path))
+    throw FormatError(path + ": cannot replace what is no file");
   std::ofstream stream(unfinished, std::ios::binary);
   if (!stream) fail("cannot create " + unfinished);
   const Remover remover{unfinished};

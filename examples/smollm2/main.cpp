@@ -133,6 +133,10 @@ int run(const Options& options) {
     return 0;
   }
   const Tokenizer tokenizer(vocabulary_of(model.file()));
+  if (const Index count = std::ssize(tokenizer.vocabulary().tokens);
+      count != model.shape().vocabulary_size)
+    throw std::runtime_error("the file names " + std::to_string(count) + " tokens and has " +
+                             std::to_string(model.shape().vocabulary_size) + " embeddings");
   switch (options.command) {
     case Options::Command::generate: return generate_once(model, tokenizer, options);
     case Options::Command::perplexity: measure_perplexity(model, tokenizer, options); return 0;

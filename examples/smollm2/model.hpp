@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <filesystem>
+#include <set>
 #include <span>
 #include <string>
 #include <variant>
@@ -44,6 +45,10 @@ enum class WeightsKept {
   as_float,   ///< widened once: more memory, and products by Eigen
 };
 
+/// Tensors that are not a layer's.
+inline constexpr const char* embedding = "token_embd.weight";
+inline constexpr const char* rope_factors = "rope_freqs.weight";
+
 /// The weights of a file as heed's layers take them. They point into the file's memory, or into
 /// this object's.
 class Weights {
@@ -56,12 +61,17 @@ class Weights {
   heed::Linear<float> matrix(const std::string& name);
   /// `NAME.weight` [model_dim].
   heed::RmsNorm<float> norm(const std::string& name, const ModelShape& shape);
+  /// \throws FormatError if the file has a tensor that was not asked for
+  void require_all_taken() const;
 
  private:
+  const StoredMatrix& taken(const std::string& name);
   std::span<const float> floats(const StoredMatrix& tensor);
+  void add_bias(const std::string& name, heed::Linear<float>& linear);
 
   const GgufFile& file_;
   WeightsKept kept_;
+  std::set<std::string> taken_;
   std::deque<StoredProjection> projections_;
   std::deque<std::vector<float>> floats_;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <limits>
 #include <string_view>
 
 #include <getopt.h>
@@ -11,14 +12,20 @@
 namespace smollm2 {
 namespace {
 
+constexpr Index most_threads = 1024;
+
 /// All of the text as a number.
 template <class T>
-T number(std::string_view option, std::string_view text, T least) {
+T number(std::string_view option, std::string_view text, T least,
+         T most = std::numeric_limits<T>::max()) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || !(value >= least))
-    throw OptionError("--" + std::string(option) + "=" + std::string(text) +
-                      ": expected a number, " + std::to_string(least) + " or more");
+  if (error != std::errc{} || end != text.data() + text.size() || !(value >= least) ||
+      !(value <= most))
+    throw OptionError(
+        "--" + std::string(option) + "=" + std::string(text) + ": expected a number, " +
+        std::to_string(least) +
+        (most == std::numeric_limits<T>::max() ? " or more" : " to " + std::to_string(most)));
   return value;
 }
 
@@ -65,7 +72,7 @@ void set(Options& options, std::string_view name, std::string_view value) {
   if (name == "raw") options.prompt_form = Options::Prompt::raw;
   if (name == "tokens") options.num_tokens = number<Index>(name, value, 1);
   if (name == "context") options.context = number<Index>(name, value, 1);
-  if (name == "threads") options.threads = number<Index>(name, value, 1);
+  if (name == "threads") options.threads = number<Index>(name, value, 1, most_threads);
   if (name == "cache")
     options.elements = elements_of(value), options.element = options.elements.front();
   if (name == "placement")
@@ -136,7 +143,7 @@ Options parse_options(int argc, char** argv) {
 
 std::string help_text() {
   std::string elements;
-  for (const std::string_view name : cache_elements()) elements += " " + std::string(name);
+  for (const std::string_view name : cache_elements()) (elements += ' ') += name;
   return R"(smollm2: runs a Llama-family model from a GGUF file, with heed's attention.
 
   smollm2 --prompt=TEXT      answers, and tells how long it took and what the caches hold

@@ -156,6 +156,23 @@ TEST_F(Convert, RefusesLatentsThatCannotBe) {
   EXPECT_THROW(convert_kv_heads(latent, 2, writer), std::invalid_argument);
 }
 
+TEST_F(Convert, RefusesBiasesThatItWouldLeaveOut) {
+  for (const std::string name : {"attn_k.bias", "attn_v.bias", "attn_q.bias"}) {
+    GgufWriter model = small_model();
+    const Index width = name == "attn_q.bias" ? 64 : 32;
+    model.add_tensor("blk.1." + name, TensorType::f32, 1, width,
+                     std::vector<std::byte>(static_cast<std::size_t>(4 * width)));
+    model.write(before_.path());
+    const GgufFile file(before_.path());
+    GgufWriter latent, all;
+    EXPECT_THROW(convert_to_latent(file, exact_latent(file), latent), std::invalid_argument);
+    if (name == "attn_q.bias")
+      EXPECT_NO_THROW(convert_kv_heads(file, 4, all));
+    else
+      EXPECT_THROW(convert_kv_heads(file, 4, all), std::invalid_argument);
+  }
+}
+
 TEST_F(Convert, LatentsHaveNoScalesPerChannel) {
   convert([](const auto& file, auto& out) { convert_to_latent(file, exact_latent(file), out); });
   const Model model(after_.path());

@@ -142,6 +142,8 @@ TEST(GgufWriter, RefusesWhatCannotBeRead) {
   EXPECT_EQ(GgufFile(bytes).tensors().size(), 1u);
 }
 
+TEST(GgufWriter, ReplacesNoDevice) { EXPECT_THROW(GgufWriter().write("/dev/null"), FormatError); }
+
 TEST(GgufWriter, ReplacesAFileAtOnce) {
   const std::filesystem::path folder = ::testing::TempDir() + "smollm2_writer";
   std::filesystem::remove_all(folder);

@@ -2,6 +2,9 @@
 /// \file
 /// The network and its contexts, on a small random model.
 
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -252,11 +255,75 @@ TEST(ModelFile, IsRefusedIfItsNumbersAreOutOfRange) {
   expect_refused<FormatError>("expected none or linear", "", [](GgufWriter& writer) {
     writer.add("llama.rope.scaling.type", std::string("yarn"));
   });
+  expect_refused<FormatError>("there is no factor", "", [](GgufWriter& writer) {
+    writer.add("llama.rope.scaling.type", std::string("linear"));
+  });
   expect_refused<FormatError>("rope_freqs.weight has 3 numbers", "", [](GgufWriter& writer) {
     std::mt19937 engine(3);
     writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, 3,
                       test::random_rows(TensorType::f32, 1, 3, 1, engine));
   });
+  expect_refused<FormatError>("expected positive numbers", "", [](GgufWriter& writer) {
+    writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, 8, std::vector<std::byte>(32));
+  });
+  const auto number = [](const std::string& key, float value) {
+    expect_refused<FormatError>(key + " is ", key,
+                                [&](GgufWriter& writer) { writer.add(key, value); });
+  };
+  number("llama.attention.scale", 0);
+  number("llama.attention.layer_norm_rms_epsilon", -1);
+  changed("llama.vocab_size", 41, "llama.vocab_size is 41, but the embedding has 40 rows");
+}
+
+// Better no text than one of another network.
+TEST(ModelFile, IsRefusedIfItSaysMoreThanIsKnown) {
+  for (const std::string key : {"llama.attention.sliding_window", "llama.expert_count",
+                                "llama.logit_scale", "llama.rope.scaling.attn_factor"})
+    expect_refused<FormatError>(key, "",
+                                [&](GgufWriter& writer) { writer.add(key, std::uint32_t{1}); });
+  for (const std::string name : {"blk.0.attn_q_norm.weight", "blk.2.attn_q.weight", "output.bias"})
+    expect_refused<FormatError>("the tensor " + name, "", [&](GgufWriter& writer) {
+      writer.add_tensor(name, TensorType::f32, 1, 16, std::vector<std::byte>(64));
+    });
+  expect_refused<FormatError>("split.count is 2", "", [](GgufWriter& writer) {
+    writer.add("split.count", std::uint16_t{2});
+  });
+}
+
+TEST_F(SmallModel, SlowsItsTurnsDownInAnyOfTheWaysThatFilesSay) {
+  const std::vector<Token> tokens = some_tokens(30);
+  const auto logits = [&](const auto& add) {
+    TemporaryFile changed;
+    GgufWriter writer = small_model();
+    add(writer);
+    writer.write(changed.path());
+    return read_all(Model(changed.path()), tokens);
+  };
+  const auto plain = logits([](GgufWriter&) {});
+  const auto linear = logits([](GgufWriter& writer) {
+    writer.add("llama.rope.scaling.type", std::string("linear"));
+    writer.add("llama.rope.scaling.factor", 2.0F);
+  });
+  EXPECT_NE(linear, plain);
+  EXPECT_EQ(logits([](GgufWriter& writer) { writer.add("llama.rope.scaling.factor", 2.0F); }),
+            linear);
+  EXPECT_EQ(logits([](GgufWriter& writer) { writer.add("llama.rope.scale_linear", 2.0F); }),
+            linear);
+  std::vector<std::byte> twos(32), ones(32);
+  for (std::size_t i = 0; i < 8; ++i) {
+    const float one = 1, two = 2;
+    std::memcpy(ones.data() + 4 * i, &one, 4);
+    std::memcpy(twos.data() + 4 * i, &two, 4);
+  }
+  EXPECT_EQ(logits([&](GgufWriter& writer) {
+              writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, 8, twos);
+            }),
+            linear);
+  EXPECT_EQ(logits([&](GgufWriter& writer) {
+              writer.add_tensor("rope_freqs.weight", TensorType::f32, 1, 8, ones);
+              writer.add("llama.rope.scale_linear", 2.0F);
+            }),
+            linear);
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ TEST(SmollmOptions, ThatCannotBeUnderstoodAreRefusedWithWhatToType) {
   };
   expect_refused({"--tokens=0"}, "--tokens=0: expected a number, 1 or more");
   expect_refused({"--tokens=4x"}, "--tokens=4x: expected a number");
+  expect_refused({"--threads=2000"}, "--threads=2000: expected a number, 1 to 1024");
   expect_refused({"--temperature=-1"}, "--temperature=-1: expected a number");
   expect_refused({"--temperature=nan"}, "--temperature=nan: expected a number");
   expect_refused({"--placement=heap"}, "--placement=heap: expected own or pool");

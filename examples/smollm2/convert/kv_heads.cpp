@@ -61,6 +61,7 @@ void convert_kv_heads(const GgufFile& file, Index num_kv_heads, GgufWriter& out)
         std::to_string(grouped->num_heads) + " query heads that is a multiple or a divisor of " +
         std::to_string(before));
 
+  refuse_biases(file, {"attn_k.bias", "attn_v.bias"});
   for (const auto& [key, value] : file.metadata())
     if (key != "llama.attention.head_count_kv") out.add(key, value);
   out.add("llama.attention.head_count_kv", static_cast<std::uint32_t>(num_kv_heads));

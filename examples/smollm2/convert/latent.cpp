@@ -153,7 +153,8 @@ void add_metadata(const GgufFile& file, const ModelShape& shape, const heed::Gro
   const auto is_replaced = [](const std::string& key) {
     return key == "general.architecture" || key == "llama.attention.head_count_kv" ||
            key == "llama.attention.key_length" || key == "llama.attention.value_length" ||
-           key == "llama.rope.dimension_count" || key.starts_with("llama.rope.scaling");
+           key == "llama.attention.scale" || key == "llama.rope.dimension_count" ||
+           key == "llama.rope.scale_linear" || key.starts_with("llama.rope.scaling");
   };
   for (const auto& [key, value] : file.metadata()) {
     if (is_replaced(key)) continue;
@@ -198,6 +199,7 @@ void convert_to_latent(const GgufFile& file, const LatentOptions& options, GgufW
   const auto add = [&](const std::string& name, RowsInTheMaking rows) {
     out.add_tensor(name + ".weight", rows.type(), rows.rows(), rows.cols(), std::move(rows).take());
   };
+  refuse_biases(file, {"attn_q.bias", "attn_k.bias", "attn_v.bias"});
   for (const auto& [name, tensor] : file.tensors()) {
     if (name.ends_with("attn_k.weight") || name.ends_with("attn_v.weight") ||
         name == "rope_freqs.weight")

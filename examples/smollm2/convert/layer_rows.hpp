@@ -5,8 +5,11 @@
 
 #include <cstddef>
 #include <cstring>
+#include <initializer_list>
 #include <span>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "blocks.hpp"
@@ -53,6 +56,14 @@ class RowsInTheMaking {
 /// A tensor as it is, in the file's memory.
 inline void add_as_is(const std::string& name, const StoredMatrix& tensor, GgufWriter& out) {
   out.add_tensor(name, tensor.type, tensor.rows, tensor.cols, tensor.bytes());
+}
+
+/// Throws for what a conversion would leave out. \param endings  of the tensors' names
+inline void refuse_biases(const GgufFile& file, std::initializer_list<std::string_view> endings) {
+  for (const auto& [name, tensor] : file.tensors())
+    for (const std::string_view ending : endings)
+      if (name.ends_with(ending))
+        throw std::invalid_argument("the model has " + name + ", and biases are not converted");
 }
 
 /// A stored matrix as an Eigen one.
