@@ -245,6 +245,23 @@ TEST(AttendAllocations, ACallByItselfMakesNoMoreThanItsTasksTake) {
   EXPECT_EQ(allocations(200), allocations(1));
 }
 
+// An executor that names as many tasks as it likes gets scratch for as many as run.
+TEST(AttendAllocations, AWorkspaceHoldsNoMoreThanProcessorsHaveThreads) {
+  Random random(11);
+  const auto inputs = test::normal_inputs<float>(
+      {.num_heads = 2, .num_kv_heads = 1, .seqlen_q = 1, .seqlen_kv = 4000, .head_dim = 64},
+      random);
+  test::AttentionResult<float> result(2, 1, inputs.value.cols);
+  const auto held = [&](Index concurrency) {
+    Workspace workspace;
+    attend(view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 0.1,
+           view(result.out), {.executor = Claims{concurrency}, .workspace = &workspace});
+    return workspace.bytes();
+  };
+  EXPECT_EQ(held(std::numeric_limits<Index>::max()), held(10'000));
+  EXPECT_LT(held(10'000), 20 * held(100));
+}
+
 // As a sequence grows there are more tasks; the scratch of all that may run is there from the
 // first.
 TEST(AttendAllocations, MoreTasksThanBeforeMakeNone) {

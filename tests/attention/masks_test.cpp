@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -118,6 +119,29 @@ TEST(AttendMasks, RowsThatSeeNoKey) {
                     [&](Index, Index q_row, Index k) { return second_only(80 + q_row, k); });
   expect_empty_rows({.num_heads = 2, .seqlen_q = 30, .seqlen_kv = 20}, CausalMask{},
                     [](Index, Index q_row, Index k) { return k <= q_row - 10; });
+}
+
+/// Odd rows see `odd`, the others every key.
+struct OddRowsSee {
+  KeyRange odd;
+  KeyRange visible(Index q_row, const MaskExtent& extent) const {
+    return q_row % 2 == 1 ? odd : KeyRange{0, extent.seqlen_kv};
+  }
+};
+
+// However far a mask's range is from the keys there are.
+TEST(AttendMasks, RangesOutsideOfAllKeysAreEmpty) {
+  constexpr Index least = std::numeric_limits<Index>::min(),
+                  most = std::numeric_limits<Index>::max();
+  const auto even = [](Index, Index q_row, Index) { return q_row % 2 == 0; };
+  for (const KeyRange odd :
+       {KeyRange{0, least}, KeyRange{least, least}, KeyRange{least, least + 1},
+        KeyRange{most, least}, KeyRange{most, most}, KeyRange{200, most}, KeyRange{least, 0}}) {
+    SCOPED_TRACE(std::to_string(odd.begin) + " to " + std::to_string(odd.end));
+    const AttentionShape shape{.num_heads = 2, .seqlen_q = 4, .seqlen_kv = 200};
+    expect_empty_rows(shape, OddRowsSee{odd}, even);
+    expect_empty_rows(shape, both(NoMask{}, OddRowsSee{odd}), even);
+  }
 }
 
 }  // namespace

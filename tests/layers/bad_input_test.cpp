@@ -244,7 +244,7 @@ TEST(GroupedLayerRefuses, InputsOfCrossAttention) {
       {"forward_cross: x [seqlen_q, model_dim] has shape [3, 9], expected [3, 10]"},
       [&] { layer.forward_cross(rows(3, 9), rows(5, 10), rows(5, 10), NoMask{}, out); });
   expect_shape_error(
-      {"forward_cross: out [seqlen_q, model_dim] has shape [3, 10], expected [2, 10]"},
+      {"forward_cross: out [seqlen_q, out of weights.out] has shape [3, 10], expected [2, 10]"},
       [&] { layer.forward_cross(rows(2, 10), rows(5, 10), rows(5, 10), NoMask{}, out); });
   expect_shape_error(
       {"key_input [seqlen_kv, in of weights.key] has shape [5, 9], expected [5, 10]"},
@@ -253,7 +253,7 @@ TEST(GroupedLayerRefuses, InputsOfCrossAttention) {
       {"value_input [seqlen_kv, in of weights.value] has shape [4, 10], expected [5, 10]"},
       [&] { layer.forward_cross(rows(3, 10), rows(5, 10), rows(4, 10), NoMask{}, out); });
   expect_shape_error(
-      {"forward_cross: out [seqlen_q, model_dim] has shape [3, 10], expected [2, 10]"},
+      {"forward_cross: out [seqlen_q, out of weights.out] has shape [3, 10], expected [2, 10]"},
       [&] { layer.forward_cross(rows(2, 10), std::as_const(cache), NoMask{}, out); });
   const std::vector<Index> positions(2);
   expect_shape_error({"positions [rows of the input] has shape [2], expected [5]"}, [&] {

@@ -152,10 +152,10 @@ TYPED_TEST(RefusedPass, ForTooFewPositions) {
 TYPED_TEST(RefusedPass, ForAnOutputOfAnotherShape) {
   this->expect_kept(3, [&](auto& cache, RowsView<float> out) {
     expect_shape_error(
-        {TypeParam::name, "out [seqlen_q, model_dim] has shape [3, 8], expected [2, 8]"},
+        {TypeParam::name, "out [seqlen_q, out of weights.out] has shape [3, 8], expected [2, 8]"},
         [&] { this->layer_.forward(this->x(2), cache, CausalMask{}, out); });
     expect_shape_error(
-        {TypeParam::name, "out [seqlen_q, model_dim] has shape [3, 7], expected [3, 8]"},
+        {TypeParam::name, "out [seqlen_q, out of weights.out] has shape [3, 7], expected [3, 8]"},
         [&] { this->layer_.forward(this->x(3), cache, CausalMask{}, out.middle_cols(0, 7)); });
     expect_shape_error(
         {TypeParam::name, "x [seqlen_q, model_dim] has shape [3, 7], expected [3, 8]"},
@@ -163,7 +163,7 @@ TYPED_TEST(RefusedPass, ForAnOutputOfAnotherShape) {
     expect_shape_error({"x [seqlen_q, model_dim] has shape [3, 7], expected [3, 8]"}, [&] {
       this->layer_.forward(this->x(3).middle_cols(0, 7), CausalMask{}, out);
     });
-    expect_shape_error({"out [seqlen_q, model_dim] has shape [3, 8], expected [2, 8]"},
+    expect_shape_error({"out [seqlen_q, out of weights.out] has shape [3, 8], expected [2, 8]"},
                        [&] { this->layer_.forward(this->x(2), CausalMask{}, out); });
   });
 }
@@ -283,7 +283,7 @@ TYPED_TEST(RefusedPass, OfABatch) {
         {TypeParam::name, "positions [rows of the input] has shape [5], expected [3]"},
         [&] { run(cache, {1, &second, of_one}, 3, out, positions); });
     expect_shape_error(
-        {TypeParam::name, "out [seqlen_q, model_dim] has shape [3, 8], expected [2, 8]"},
+        {TypeParam::name, "out [seqlen_q, out of weights.out] has shape [3, 8], expected [2, 8]"},
         [&] { run(cache, {1, &second, misses}, 2, out); });
   });
   EXPECT_EQ(TypeParam::content(second), of_second);

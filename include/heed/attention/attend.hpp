@@ -66,8 +66,8 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
   static_assert(
       MaskPolicy<Mask>,
       "heed: mask needs `KeyRange visible(Index q_row, const MaskExtent& extent) const`, "
-      "or the members of PageMask (policy/mask.hpp). Pass CausalMask{}, or wrap a lambda in "
-      "CustomMask.");
+      "or the members of PageMask, not both (policy/mask.hpp). Pass CausalMask{}, or wrap a "
+      "lambda in CustomMask.");
   static_assert(
       ScorePolicy<Score, T>,
       "heed: score needs `apply<T>(packet, site)` and `check` (policy/score.hpp). Pass the "
@@ -204,6 +204,9 @@ void attend(const Query& query, const Source& source, const Mask& mask, const Sc
 template <class T, class Source, class Mask, class Score>
 void attend_batch(std::span<const AttendSequence<T, Source, Mask>> sequences, const Score& score,
                   const AttendOptions<T>& options = {}) {
+  static_assert(PageSource<Source>,
+                "heed: a sequence's source is a KvCache, a MatrixSource, or has the members of "
+                "PageSource (cache/page.hpp).");
   constexpr auto where = "attend_batch";
   detail::require(!options.lse, where,
                   "options.lse is given, but each sequence has an lse of its own");

@@ -170,7 +170,7 @@ class BatchTiles {
   /// Whether neighbours are to be in one tile.
   static bool share_tiles(const Sequence& a, const Sequence& b) {
     const Index shorter = std::min(a.problem->source->seqlen(), b.problem->source->seqlen());
-    return b.common > 0 && b.common * keys_per_common >= shorter;
+    return b.common > 0 && b.common >= ceil_div(shorter, keys_per_common);
   }
 
   /// Into tiles of at most so many rows.

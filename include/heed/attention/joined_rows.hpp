@@ -36,13 +36,13 @@ template <class T, class Source, class Mask>
 class JoinedRows {
  public:
   explicit JoinedRows(std::span<const Segment<T, Source, Mask>> segments)
-      : source(segments.front().problem->source), segments_(segments) {
+      : source(longest(segments)), segments_(segments) {
     auto row = owner_.begin();
     for (std::size_t i = 0; i < segments.size(); ++i)
       row = std::fill_n(row, segments[i].count, static_cast<std::uint8_t>(i));
   }
 
-  const Source* source;  ///< of one of them
+  const Source* source;  ///< the one that holds most: its pages are as full as any other's
 
   std::span<const Segment<T, Source, Mask>> segments() const { return segments_; }
   Index rows() const { return segments_.back().at + segments_.back().count - segments_.front().at; }
@@ -53,6 +53,13 @@ class JoinedRows {
   }
 
  private:
+  static const Source* longest(std::span<const Segment<T, Source, Mask>> segments) {
+    return std::max_element(segments.begin(), segments.end(),
+                            [](const auto& a, const auto& b) {
+                              return a.problem->source->seqlen() < b.problem->source->seqlen();
+                            })
+        ->problem->source;
+  }
   const Segment<T, Source, Mask>& owner(Index row) const {
     return segments_[owner_[static_cast<std::size_t>(row)]];
   }

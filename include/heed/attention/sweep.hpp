@@ -234,6 +234,8 @@ template <class Source, class Element>
 void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> next,
                  CurrentPage<Element>& page) {
   using T = ComputeType<Element>;
+  if constexpr (HasOpenPage<Source>)
+    if (next == source.open_page_index()) next.reset();  // it is not where other pages are
   if constexpr (HasPackedPages<Source>) {
     if (next) page.after_keys = page.after_values = source.packed_page(tile.kv_head, *next);
   } else if (tile.count > rows_done_before_fetch<Element> ||

@@ -20,10 +20,19 @@
 #include "heed/base/index.hpp"
 
 namespace heed {
+namespace detail {
+
+/// Stands for the bodies that executors are given.
+struct SomeBody {
+  void operator()(Index task) const;
+};
+
+}  // namespace detail
 
 /// An executor calls body(0) .. body(count - 1), in any order and on any threads, and returns when
-/// all are done; `concurrency` is the most bodies it ever runs at one time. The bodies that it is
-/// given here do not throw. For example, over TBB:
+/// all are done; `concurrency` is the most bodies it ever runs at one time, for each of which (up
+/// to 512) a workspace that is kept holds scratch. The bodies that it is given here do not throw.
+/// For example, over TBB:
 ///
 ///     struct TbbExecutor {
 ///       heed::Index concurrency() const { return tbb::this_task_arena::max_concurrency(); }
@@ -33,9 +42,9 @@ namespace heed {
 ///       }
 ///     };
 template <class E>
-concept Executor = requires(const E& executor, Index count, void (*body)(Index)) {
+concept Executor = requires(const E& executor, Index count) {
   { executor.concurrency() } -> std::convertible_to<Index>;
-  executor.parallel_for(count, body);
+  executor.parallel_for(count, detail::SomeBody{});
 };
 
 /// Everything on the calling thread.
@@ -56,7 +65,8 @@ struct OpenMpExecutor {
   template <class Body>
   void parallel_for(Index count, const Body& body) const {
     if (count == 1 || num_threads <= 1) return SerialExecutor{}.parallel_for(count, body);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast<int>(num_threads))
+    const int threads = static_cast<int>(std::min<Index>(num_threads, 1 << 15));
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (Index task = 0; task < count; ++task) body(task);
   }
 };
@@ -86,7 +96,7 @@ class AnyExecutor {
         "larger than four pointers, a handle that points to your pool.");
     std::construct_at(reinterpret_cast<E*>(storage_), executor);
     concurrency_ = [](const void* self) {
-      return Index{static_cast<const E*>(self)->concurrency()};
+      return static_cast<Index>(static_cast<const E*>(self)->concurrency());
     };
     run_ = [](const void* self, Index count, const void* body, void (*call)(const void*, Index)) {
       static_cast<const E*>(self)->parallel_for(count,

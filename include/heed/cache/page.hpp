@@ -85,13 +85,14 @@ concept HasDroppedKeys = requires(const S& source) {
 
 /// An address that stands for a page, of all heads. Two sources that return the same one for a page
 /// of the same index must hold the same keys and values there; attend_batch then reads it once for
-/// both.
+/// both, from the one that holds more tokens.
 template <class S>
 concept HasPageAddresses = requires(const S& source, Index page) {
   { source.page_address(page) } noexcept -> std::same_as<const void*>;
 };
 
-/// The page that is still being filled, kept in the compute type.
+/// The page that is still being filled, kept in the compute type. `page` and `packed_page` are not
+/// asked for it.
 template <class S>
 concept HasOpenPage = requires(const S& source, Index kv_head) {
   { source.open_page_index() } noexcept -> std::same_as<Index>;
@@ -135,9 +136,10 @@ inline constexpr bool has_native_products =
         : std::same_as<detail::Unwrapped<E>, bf16> && !std::same_as<simd::RoundedFactor, float>;
 
 /// A source of pages: a cache, or matrices that are packed on the way. `page` is called from
-/// several threads at once. `scratch` has room for page_scratch() elements and belongs to the
-/// calling task; the view may point into it. Element is what the kernel loads; what it computes in
-/// is ComputeType<Element>.
+/// several threads at once, and what it throws, `attend` throws. `scratch` has room for
+/// page_scratch() elements and belongs to the calling task; the view may point into it. Where
+/// page_scratch() is 0, pages that no row sees may be asked for as well, to fetch them ahead.
+/// Element is what the kernel loads; what it computes in is ComputeType<Element>.
 template <class S>
 concept PageSource =
     (!has_scales<typename S::Element> || HasKeyScales<S>) &&
@@ -163,25 +165,36 @@ template <class S>
 concept HasChannelScales =
     has_scales<typename S::Element> && S::key_scales == KeyScales::per_channel;
 
-/// Refuses a source with a member that is named like one of the above and is none, as a `dropped`
-/// that may throw: it would be taken for one that has no such member.
+// Whether a source has members of these names, whatever they are: that can be called, or of which
+// there is one.
+template <class S>
+concept NamesDropped = requires { &S::dropped; } || requires(const S& source) { source.dropped(); };
+template <class S>
+concept NamesPageAddress =
+    requires { &S::page_address; } || requires(const S& source) { source.page_address(Index{}); };
+template <class S>
+concept NamesOpenPage = requires { &S::open_page_index; } || requires { &S::open_page; } ||
+                        requires(const S& source) { source.open_page_index(); } ||
+                        requires(const S& source) { source.open_page(Index{}); };
+template <class S>
+concept NamesPackedPage = requires { &S::packed_page; } ||
+                          requires(const S& source) { source.packed_page(Index{}, Index{}); };
+
+/// Refuses a source with a public member that is named like one of the above and is none, as a
+/// `dropped` that may throw: it would be taken for one that has no such member.
 template <class S>
 constexpr void check_optional_members() {
-  static_assert(
-      HasDroppedKeys<S> || !requires { &S::dropped; },
-      "heed: a source's dropped must be `KeyRange dropped() const noexcept`.");
-  static_assert(
-      HasPageAddresses<S> || !requires { &S::page_address; },
-      "heed: a source's page_address must be `const void* page_address(Index page) const "
-      "noexcept`.");
-  static_assert(
-      HasOpenPage<S> || !requires { &S::open_page_index; },
-      "heed: a source's open page must be `Index open_page_index() const noexcept` and "
-      "`PageView<ComputeType<Element>> open_page(Index kv_head) const noexcept`.");
-  static_assert(
-      HasPackedPages<S> || !requires { &S::packed_page; },
-      "heed: a source's packed_page must be `const Element* packed_page(Index kv_head, "
-      "Index page) const noexcept`.");
+  static_assert(HasDroppedKeys<S> || !NamesDropped<S>,
+                "heed: a source's dropped must be `KeyRange dropped() const noexcept`.");
+  static_assert(HasPageAddresses<S> || !NamesPageAddress<S>,
+                "heed: a source's page_address must be `const void* page_address(Index page) const "
+                "noexcept`.");
+  static_assert(HasOpenPage<S> || !NamesOpenPage<S>,
+                "heed: a source's open page must be `Index open_page_index() const noexcept` and "
+                "`PageView<ComputeType<Element>> open_page(Index kv_head) const noexcept`.");
+  static_assert(HasPackedPages<S> || !NamesPackedPage<S>,
+                "heed: a source's packed_page must be `const Element* packed_page(Index kv_head, "
+                "Index page) const noexcept`.");
   if constexpr (requires { S::row_rotation; })
     static_assert(std::same_as<decltype(S::row_rotation), const RowRotation>,
                   "heed: a source's row_rotation must be a `static constexpr RowRotation`.");

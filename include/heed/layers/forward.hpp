@@ -76,12 +76,13 @@ struct BatchSequence {
 
 namespace detail {
 
-/// Throws unless an input and an output of a layer are of its width and of as many rows.
+/// Throws unless an input and an output of a layer are of its widths and of as many rows.
+/// \param out_width  of the layer's last projection
 template <class T>
-void check_in_and_out(std::string_view where, RowsView<const T> x, RowsView<const T> out,
-                      Index model_dim) {
+void check_in_and_out(std::string_view where, RowsView<const T> x, Index model_dim,
+                      RowsView<const T> out, Index out_width) {
   require_rows(where, "x [seqlen_q, model_dim]", x, x.rows, model_dim);
-  require_rows(where, "out [seqlen_q, model_dim]", out, x.rows, model_dim);
+  require_rows(where, "out [seqlen_q, out of weights.out]", out, x.rows, out_width);
 }
 
 /// Throws unless every sequence of a batch has a cache of its own: two that append to one cache

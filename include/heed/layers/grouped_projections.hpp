@@ -21,7 +21,8 @@ struct GroupedWeights {
   Linear<T> query;  ///< [num_heads * head_dim, model_dim]
   Linear<T> key;    ///< [num_kv_heads * head_dim, model_dim]; in cross-attention the memory's width
   Linear<T> value;  ///< [num_kv_heads * head_dim_v, model_dim]; likewise
-  Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]
+  Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]; a `projection` may have any width, and
+                    ///< Identity gives the heads' results as they are
   std::optional<RmsNorm<T>> query_norm =
       {};  ///< of each query head, [head_dim], before RoPE (Qwen3, Gemma 3)
   std::optional<RmsNorm<T>> key_norm = {};   ///< of each key head, [head_dim], before RoPE
@@ -53,7 +54,7 @@ class GroupedProjections {
     weights_.query.check(where, "weights.query", query_width(), model_dim);
     weights_.key.check(where, "weights.key", key_width(), weights_.key.in());
     weights_.value.check(where, "weights.value", value_width(), weights_.value.in());
-    weights_.out.check(where, "weights.out", model_dim, heads_width());
+    weights_.out.check(where, "weights.out", weights_.out.out_or(model_dim), heads_width());
     if (weights_.query_norm)
       weights_.query_norm->check(where, "weights.query_norm [head_dim]", head_dim);
     if (weights_.key_norm) weights_.key_norm->check(where, "weights.key_norm [head_dim]", head_dim);

@@ -33,8 +33,9 @@ namespace heed {
 /// | forward_cross(x, memory, mask, out)                 | of one that append_memory has cached  |
 ///
 /// A `score` may stand before `out`: a number for another softmax scale than the layer's, or a
-/// policy that contains the scale (policy/score.hpp). `out` is [rows of x, model_dim], overwritten,
-/// and may be x but in forward_cross.
+/// policy that contains the scale (policy/score.hpp). `out` is [rows of x, out of weights.out], as
+/// wide as x but for a projection of your own, overwritten, and may be x but in forward_cross.
+///
 /// A pass that throws ShapeError or CapacityError leaves cache and out as they were. If a number
 /// cannot be stored, or a pool or an executor fails on the way, it takes its tokens back; a cache
 /// with a window may then hide tokens that only earlier queries saw, and one with scales per
@@ -70,7 +71,6 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// holds.
   /// \param cache  KvCache<FullKv<...>, Element>, of any element that T computes (base/element.hpp)
   /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
-  /// \param out    [seqlen_q, model_dim], overwritten
   /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
@@ -95,9 +95,9 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     forward(x, mask, this->softmax_scale(), out, options);
   }
 
-  /// The sequences' rows of x and out [all rows, model_dim] follow one another; each has its own
-  /// cache and mask. Projections run over all at once; `options.positions`, if given, is of all.
-  /// Pages that the caches share (KvCache::fork, KvCache::assign_prefix) are read once for all.
+  /// The sequences' rows of x and out follow one another; each has its own cache and mask.
+  /// Projections run over all at once; `options.positions`, if given, is of all. Pages that the
+  /// caches share (KvCache::fork, KvCache::assign_prefix) are read once for all.
   /// \param sequences  a span, vector or array of BatchSequence \throws as `forward` with a cache
   template <std::ranges::contiguous_range Sequences, class Score>
   void forward_batch(RowsView<const T> x, const Sequences& sequences, const Score& score,
@@ -135,7 +135,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     constexpr auto where = "GroupedQueryAttention::forward_cross";
     detail::require_cache_and_score<T, KeyLayout::transposed, Cache, Score>();
     check_cache(where, memory);
-    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    detail::check_in_and_out<T>(where, x, shape_.model_dim, out, weights_.out.out());
     detail::Matrices<T> scratch(workspace(options), this->elements(x.rows, 0));
     const RowsView<T> query = scratch.take(x.rows, this->query_width());
     const RowsView<T> heads = scratch.take(x.rows, this->heads_width());
@@ -176,7 +176,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
                        RowsView<const T> value_input, const Mask& mask, const Score& score,
                        RowsView<T> out, const ForwardOptions& options) const {
     detail::require_scaled<Score>();
-    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    detail::check_in_and_out<T>(where, x, shape_.model_dim, out, weights_.out.out());
     check_memory(where, key_input, value_input);
     const Index seqlen_q = x.rows, seqlen_kv = key_input.rows;
     detail::Matrices<T> scratch(workspace(options), this->elements(seqlen_q, seqlen_kv));
@@ -218,7 +218,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
     detail::require_writable<Cache>();
     detail::require_cache_and_score<T, KeyLayout::transposed, Cache, Score>();
     constexpr auto where = "GroupedQueryAttention::forward_batch";
-    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    detail::check_in_and_out<T>(where, x, shape_.model_dim, out, weights_.out.out());
     const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
                                            [&](const Cache& cache) { check_cache(where, cache); });
     detail::require_rows(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
@@ -270,7 +270,7 @@ void GroupedQueryAttention<T, fixed>::forward(RowsView<const T> x, Cache& cache,
   detail::require_writable<Cache>();
   detail::require_cache_and_score<T, KeyLayout::transposed, Cache, Score>();
   check_cache(where, cache);
-  detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+  detail::check_in_and_out<T>(where, x, shape_.model_dim, out, weights_.out.out());
   cache.require_room(x.rows);
   detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};

@@ -33,7 +33,7 @@ struct LatentWeights {
   std::optional<RmsNorm<T>> kv_norm = {};  ///< of the latent, [latent_dim]; kv_a_layernorm
   Linear<T> kv_up;  ///< [num_heads * (nope_dim + head_dim_v), latent_dim], a matrix without bias:
                     ///< W_UK and W_UV, a head's rows are [nope | v]; kv_b_proj
-  Linear<T> out;    ///< [model_dim, num_heads * head_dim_v]
+  Linear<T> out;    ///< [model_dim, num_heads * head_dim_v], or as GroupedWeights has it
   std::optional<double> softmax_scale = {};  ///< what scores are multiplied by,
                                              ///< 1/sqrt(nope_dim + rope_dim) if left out; YaRN as
                                              ///< DeepSeek uses it: that times yarn_mscale squared
@@ -84,7 +84,7 @@ class LatentProjections {
     detail::require(
         weights_.kv_up.bias.empty(), where,
         "weights.kv_up must have no bias: absorbed into the query it would need another term");
-    weights_.out.check(where, "weights.out", model_dim, heads_width());
+    weights_.out.check(where, "weights.out", weights_.out.out_or(model_dim), heads_width());
     if (rope_)
       detail::require_number(rope_->options().rope_dim == rope_dim, where, "the rope's rope_dim",
                              rope_->options().rope_dim, "the shape's, " + std::to_string(rope_dim));

@@ -26,6 +26,22 @@ class Projection {
   virtual void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor& executor) const = 0;
 };
 
+/// y = x: in place of a layer's last projection, it gives the results of all heads side by side,
+/// for models that do more to them than project them (gates, norms).
+template <class T>
+class Identity final : public Projection<T> {
+ public:
+  explicit Identity(Index width) noexcept : width_(width) {}
+  Index in() const noexcept override { return width_; }
+  Index out() const noexcept override { return width_; }
+  void apply(RowsView<const T> x, RowsView<T> y, const AnyExecutor&) const override {
+    for (Index r = 0; r < x.rows; ++r) std::copy_n(x.row(r), width_, y.row(r));
+  }
+
+ private:
+  Index width_;
+};
+
 /// y = x W^T + b, with W [out, in] as checkpoints store it, of T, bf16 or f16, or a projection of
 /// your own in its place. Holds views only: what they look at must outlive it.
 template <class T>
@@ -35,7 +51,11 @@ struct Linear {
   const Projection<T>* projection = nullptr;  ///< computes x W^T if given, and weight is not used
 
   Index in() const noexcept { return projection != nullptr ? projection->in() : weight.in(); }
-  Index out() const noexcept { return projection != nullptr ? projection->out() : weight.out(); }
+  Index out() const noexcept { return out_or(weight.out()); }
+  /// Of a projection of your own its width, else what is given.
+  Index out_or(Index given) const noexcept {
+    return projection != nullptr ? projection->out() : given;
+  }
 
   /// \param x  [seqlen, in]; \param y  [seqlen, out], overwritten; must not overlap x
   /// Outputs are cut into tasks by their number alone. A row's bits do not depend on the rows

@@ -59,7 +59,6 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   /// Appends the latents of x [seqlen_q, model_dim] to the cache, and attends to all it holds.
   /// \param cache  KvCache<LatentKv<...>, Element>, of any element that T computes
   /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
-  /// \param out    [seqlen_q, model_dim], overwritten; may be x
   /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,
@@ -85,10 +84,9 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     forward(x, mask, this->softmax_scale(), out, options);
   }
 
-  /// The sequences' rows of x and out [all rows, model_dim] follow one another; each has its own
-  /// cache and mask. Projections run over all at once; `options.positions`, if given, is of all.
-  /// Sequences on the absorbed path are attended to together, and read the pages that their caches
-  /// share once.
+  /// The sequences' rows of x and out follow one another; each has its own cache and mask.
+  /// Projections run over all at once; `options.positions`, if given, is of all. Sequences on the
+  /// absorbed path are attended to together, and read the pages that their caches share once.
   /// \param sequences  a span, vector or array of BatchSequence \throws as `forward` with a cache
   template <std::ranges::contiguous_range Sequences, class Score>
   void forward_batch(RowsView<const T> x, const Sequences& sequences, const Score& score,
@@ -127,7 +125,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
     detail::require_writable<Cache>();
     detail::require_cache_and_score<T, KeyLayout::row_major, Cache, Score>();
     constexpr auto where = "MultiHeadLatentAttention::forward_batch";
-    detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+    detail::check_in_and_out<T>(where, x, shape_.model_dim, out, weights_.out.out());
     const Index rows = detail::check_batch(where, sequences, score, shape_.num_heads,
                                            [&](const Cache& cache) { check_cache(where, cache); });
     detail::require_rows(where, "x [sum of the sequences' seqlen, model_dim]", x, rows, x.cols);
@@ -166,7 +164,7 @@ void MultiHeadLatentAttention<T, fixed>::forward(RowsView<const T> x, Cache& cac
   detail::require_writable<Cache>();
   detail::require_cache_and_score<T, KeyLayout::row_major, Cache, Score>();
   check_cache(where, cache);
-  detail::check_in_and_out<T>(where, x, out, shape_.model_dim);
+  detail::check_in_and_out<T>(where, x, shape_.model_dim, out, weights_.out.out());
   cache.require_room(x.rows);
   detail::check_policies(where, x.rows, cache, mask, score, shape_.num_heads);
   const RowPositions positions{options.positions, cache.seqlen()};

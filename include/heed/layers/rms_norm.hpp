@@ -13,8 +13,8 @@ namespace heed {
 
 /// What a normed element is multiplied by.
 enum class RmsNormGain {
-  weight,           ///< w: Llama, Qwen, DeepSeek
-  one_plus_weight,  ///< 1 + w: Gemma
+  weight,           ///< w: Llama, Qwen3, DeepSeek
+  one_plus_weight,  ///< 1 + w: Gemma, Qwen3-Next
 };
 
 /// x * gain / sqrt(mean(x^2) + epsilon), row by row. Holds a view of its weight.

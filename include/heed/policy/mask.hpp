@@ -72,7 +72,8 @@ struct MaskExtent {
 
 /// The simple form of a mask: the keys a row sees are contiguous, and the same for all heads. The
 /// result may reach beyond the keys there are; it is cut to them. It may have a `check` as PageMask
-/// has, one function that is no template. What a mask of either form throws, `attend` throws.
+/// has, one function that is no template. Masks of either form are asked by several threads at
+/// once; what they throw, `attend` throws.
 template <class M>
 concept RangeMask = requires(const M& mask, Index q_row, const MaskExtent& extent) {
   { mask.visible(q_row, extent) } -> std::same_as<KeyRange>;
@@ -95,9 +96,10 @@ concept PageMask = requires(const M& mask, Index head, Index row, const MaskExte
   mask.check("where", head, extent);
 };
 
-/// What `attend` and the layers take as a mask.
+/// What `attend` and the layers take as a mask. Of both forms, as a PageMask derived from
+/// CausalMask would be, it is none: half of it would not be asked.
 template <class M>
-concept MaskPolicy = RangeMask<M> || PageMask<M>;
+concept MaskPolicy = RangeMask<M> != PageMask<M>;
 
 namespace detail {
 
@@ -222,14 +224,17 @@ struct PaddingMask {
 
 namespace detail {
 
-/// The row's range, cut to the keys there are.
+/// The row's range, both ends cut to the keys there are.
 template <class Mask>
 KeyRange mask_range(const Mask& mask, Index q_row, const MaskExtent& extent) {
-  const KeyRange keys{0, extent.seqlen_kv};
+  const auto cut = [&](KeyRange range) {
+    return KeyRange{std::clamp<Index>(range.begin, 0, extent.seqlen_kv),
+                    std::clamp<Index>(range.end, 0, extent.seqlen_kv)};
+  };
   if constexpr (RangeMask<Mask>)
-    return intersection(mask.visible(q_row, extent), keys);
+    return cut(mask.visible(q_row, extent));
   else
-    return intersection(mask.range(q_row, extent), keys);
+    return cut(mask.range(q_row, extent));
 }
 
 /// Exactly the keys of a page that the row sees.

@@ -96,7 +96,7 @@ struct CustomMask {
 };
 
 /// What every one of several masks allows. Made by `both`.
-template <MaskPolicy... Masks>
+template <class... Masks>
 struct Conjunction {
   std::tuple<Masks...> masks;
 
@@ -132,9 +132,13 @@ struct Conjunction {
 /// The conjunction of masks: a key is visible if all of them allow it.
 ///
 ///     both(CausalMask{}, PaddingMask{.begin = 3, .end = 20})
-template <MaskPolicy... Masks>
-[[nodiscard]] Conjunction<Masks...> both(const Masks&... masks) {
-  return {{masks...}};
+template <class... Masks>
+[[nodiscard]] auto both(const Masks&... masks) {
+  static_assert((MaskPolicy<Masks> && ...),
+                "heed: what is joined by `both` needs `KeyRange visible(Index q_row, const "
+                "MaskExtent& extent) const`, or the members of PageMask, not both "
+                "(policy/mask.hpp). Wrap a lambda in CustomMask.");
+  return Conjunction<Masks...>{{masks...}};
 }
 
 }  // namespace heed

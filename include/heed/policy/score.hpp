@@ -36,13 +36,15 @@ namespace heed {
 struct ScoreSite {
   Index head;    ///< query head
   Index q_row;   ///< query row of this call
-  Index kv_row;  ///< key of lane 0; later lanes may lie beyond the last key, and are then ignored
+  Index kv_row;  ///< key of lane 0. Lanes may lie beyond the last key, in a batch all of them, and
+                 ///< are then ignored
   MaskExtent extent;
 };
 
-/// A score policy maps a vector of scores of one row. `apply` takes and returns a simd::Packet<T>;
-/// `check` throws ShapeError if the policy's data do not fit the call. Lanes of hidden keys may
-/// hold anything, NaN included: what comes of them is ignored.
+/// A score policy maps a vector of scores of one row. `apply` takes and returns a simd::Packet<T>,
+/// in several threads at once; `check` throws ShapeError if the policy's data do not fit the call.
+/// Lanes of hidden keys may hold anything, NaN included: what comes of them is ignored. A policy is
+/// copied into each call.
 template <class S, class T>
 concept ScorePolicy =
     requires(const S& score, const simd::Packet<T>& packet, const ScoreSite& site) {
@@ -151,10 +153,17 @@ struct Bias {
 };
 
 /// Your own function of one score: function(score, head, query_position, key_position) -> score. It
-/// is called for pairs that the mask hides, too; what it returns there is ignored. What it throws
-/// comes through; a part of the output may be written by then.
+/// is called by several threads at once, and for pairs that the mask hides, too; what it returns
+/// there is ignored. What it throws comes through; a part of the output may be written by then.
 template <class Function>
 struct CustomScore {
+  static_assert(
+      requires(const Function& f, Index i) {
+        { f(1.0F, i, i, i) } -> std::convertible_to<double>;
+      },
+      "heed: a CustomScore's function must be callable as const, as `float f(float score, Index "
+      "head, Index query_position, Index key_position)`.");
+
   Function function;
 
   explicit CustomScore(Function f) : function(std::move(f)) {}
@@ -248,6 +257,12 @@ auto as_score_policy(const S& score) {
 /// chain(softmax_scale, Softcap{50}): scaled, then capped. A number means Scale here, too.
 template <class... Scores>
 [[nodiscard]] auto chain(const Scores&... scores) {
+  static_assert(
+      ((std::is_arithmetic_v<Scores> || ScorePolicy<Scores, float> ||
+        ScorePolicy<Scores, double>) &&
+       ...),
+      "heed: what is chained needs `apply<T>(packet, site)` and `check` (policy/score.hpp). Wrap a "
+      "lambda in CustomScore.");
   return ScoreChain<decltype(detail::as_score_policy(scores))...>{
       {detail::as_score_policy(scores)...}};
 }

@@ -27,18 +27,19 @@ enum class YarnRange {
 /// yarn_mscale(factor, mscale) / yarn_mscale(factor, mscale_all_dim) when both are there and not 0
 /// (config files write 0 for absent), and by yarn_mscale(factor, 1) otherwise.
 ///
-/// DeepSeek's mscale enters differently in three published sources. What to set, where head_dim is
+/// DeepSeek's mscale enters differently in published sources. What to set, where head_dim is
 /// nope_dim + rope_dim:
 ///
 ///     source                         attention_factor    softmax_scale * sqrt(head_dim)
-///     transformers, DeepSeek-V2      absent              1
+///     transformers 4, DeepSeek-V2    absent              1
+///     transformers 5, DeepSeek-V2    absent              yarn_mscale(factor, mscale_all_dim)^2
 ///     transformers, DeepSeek-V3      absent              yarn_mscale(factor, mscale_all_dim)^2
 ///     DeepSeek-V3 inference/model.py 1                   yarn_mscale(factor, mscale)^2
 ///
 /// (The last uses YaRN only if its max_seq_len exceeds original_max_position_embeddings.)
 ///
-/// Source: Peng et al. 2023, arXiv:2309.00071; transformers v4.57.6, modeling_rope_utils.py;
-/// DeepSeek-V3 inference/model.py, commit 9b4e978.
+/// Source: Peng et al. 2023, arXiv:2309.00071; transformers v4.57.6, modeling_rope_utils.py, and
+/// v5.24.0, modeling_deepseek_v2.py; DeepSeek-V3 inference/model.py, commit 9b4e978.
 struct YarnScaling {
   double factor = 0;                           ///< required: extended over trained length
   Index original_max_position_embeddings = 0;  ///< required: the trained length, in tokens

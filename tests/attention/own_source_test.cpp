@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// Sources of pages that are not heed's own, and what they are asked for.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "heed/attention/attend.hpp"
+#include "support/attention_case.hpp"    // normal_inputs, view
+#include "support/expect_attention.hpp"  // expect_attention
+
+namespace heed {
+namespace {
+
+using test::Heads;
+using test::Random;
+using test::view;
+
+constexpr Index head_dim = 16;
+
+/// Matrices, packed into pages as they are asked for, with zeros behind its own end. Several may
+/// look at the same ones.
+struct Packed {
+  using Element = float;
+  static constexpr KeyLayout key_layout = KeyLayout::transposed;
+
+  const Heads<float>* key;
+  const Heads<float>* value;
+  Index length;
+
+  Index num_kv_heads() const { return 1; }
+  Index head_dim() const { return heed::head_dim; }
+  Index head_dim_v() const { return heed::head_dim; }
+  Index seqlen() const { return length; }
+  Index page_scratch() const { return 2 * page_size * heed::head_dim; }
+  const void* page_address(Index page) const noexcept {
+    return key->data.data() + page * page_size * heed::head_dim;
+  }
+  PageView<float> page(Index, Index page, float* scratch) const {
+    std::fill_n(scratch, page_scratch(), 0.0F);
+    float* const values = scratch + page_size * heed::head_dim;
+    for (Index i = 0; i < std::min(page_size, length - page * page_size); ++i)
+      for (Index c = 0; c < heed::head_dim; ++c) {
+        scratch[c * page_size + i] = (*key)(0, page * page_size + i, c);
+        values[i * heed::head_dim + c] = (*value)(0, page * page_size + i, c);
+      }
+    return {scratch, page_size, values, heed::head_dim};
+  }
+};
+
+// Of two that share a page, that one is asked which holds more of it, whatever their order.
+TEST(OwnSources, OfAnyLengthsShareThePagesOfOneAddress) {
+  Random random(1);
+  const auto inputs = test::normal_inputs<float>({.num_heads = 1,
+                                                  .num_kv_heads = 1,
+                                                  .seqlen_q = 1,
+                                                  .seqlen_kv = 128,
+                                                  .head_dim = head_dim,
+                                                  .head_dim_v = head_dim},
+                                                 random);
+  for (const std::array lengths : {std::array{70, 128, 100}, std::array{128, 70, 65}}) {
+    std::vector<Packed> sources;
+    for (const Index length : lengths) sources.push_back({&inputs.key, &inputs.value, length});
+    std::vector<test::AttentionResult<float>> alone, together;
+    for (const Packed& source : sources) {
+      alone.emplace_back(1, 1, head_dim);
+      together.emplace_back(1, 1, head_dim);
+      attend(view(inputs.query), source, NoMask{}, 0.25, view(alone.back().out));
+    }
+    std::vector<AttendSequence<float, Packed, NoMask>> sequences;
+    for (std::size_t i = 0; i < sources.size(); ++i)
+      sequences.push_back({view(inputs.query), &sources[i], {}, view(together[i].out)});
+    attend_batch(sequences, 0.25);
+    for (std::size_t i = 0; i < sources.size(); ++i)
+      EXPECT_EQ(together[i].out.data, alone[i].out.data) << lengths[i] << " tokens";
+  }
+}
+
+/// Pages of bf16 in memory, the last one of float, and nothing else: `page` fails where the latter
+/// would be.
+struct WithOpenPage {
+  using Element = bf16;
+  static constexpr KeyLayout key_layout = KeyLayout::transposed;
+  static constexpr Index page_elements = 2 * page_size * heed::head_dim;
+
+  std::vector<bf16> stored;
+  std::vector<float> open;
+  Index length;
+
+  Index num_kv_heads() const { return 1; }
+  Index head_dim() const { return heed::head_dim; }
+  Index head_dim_v() const { return heed::head_dim; }
+  Index seqlen() const { return length; }
+  Index page_scratch() const { return 0; }
+  PageView<bf16> page(Index, Index page, bf16*) const {
+    EXPECT_LT(page, open_page_index());
+    return view_of(stored.data() + std::min(page, open_page_index() - 1) * page_elements);
+  }
+  Index open_page_index() const noexcept { return length / page_size; }
+  PageView<float> open_page(Index) const noexcept { return view_of(open.data()); }
+
+  template <class E>
+  static PageView<E> view_of(const E* from) {
+    return {from, page_size, from + page_size * heed::head_dim, heed::head_dim};
+  }
+};
+
+// Any number of rows, since only with some of them the next page is fetched ahead.
+TEST(OwnSources, AreNotAskedForTheOpenPageAmongTheOthers) {
+  Random random(2);
+  constexpr Index seqlen = 150;
+  for (const Index num_heads : {1, 4, 12}) {
+    auto inputs = test::normal_inputs<float>({.num_heads = num_heads,
+                                              .num_kv_heads = 1,
+                                              .seqlen_q = 3,
+                                              .seqlen_kv = seqlen,
+                                              .head_dim = head_dim,
+                                              .head_dim_v = head_dim},
+                                             random);
+    WithOpenPage source{{}, {}, seqlen};
+    source.stored.resize(static_cast<std::size_t>(2 * WithOpenPage::page_elements));
+    source.open.resize(static_cast<std::size_t>(WithOpenPage::page_elements));
+    for (Index k = 0; k < seqlen; ++k)
+      for (Index c = 0; c < head_dim; ++c) {
+        const bool is_open = k / page_size == source.open_page_index();
+        const Index first = is_open ? 0 : k / page_size * WithOpenPage::page_elements;
+        const auto key_at = static_cast<std::size_t>(first + c * page_size + k % page_size);
+        const auto value_at =
+            static_cast<std::size_t>(first + page_size * head_dim + k % page_size * head_dim + c);
+        float &key = inputs.key(0, k, c), &value = inputs.value(0, k, c);
+        if (is_open) {
+          source.open[key_at] = key, source.open[value_at] = value;
+        } else {
+          source.stored[key_at] = bf16(key), source.stored[value_at] = bf16(value);
+          key = static_cast<float>(bf16(key)), value = static_cast<float>(bf16(value));
+        }
+      }
+    test::AttentionResult<float> result(num_heads, 3, head_dim);
+    attend(view(inputs.query), source, CausalMask{}, 0.25, view(result.out), result.lse_view());
+    test::expect_attention(result, inputs, {.scale = 0.25},
+                           [](auto, auto q_row, auto k) { return k <= seqlen - 3 + q_row; });
+  }
+}
+
+}  // namespace
+}  // namespace heed
