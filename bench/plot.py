@@ -12,7 +12,10 @@ import math
 import pathlib
 import sys
 
-import matplotlib
+try:
+    import matplotlib
+except ModuleNotFoundError:
+    sys.exit("plot.py: needs matplotlib: the package python3-matplotlib, or by pip")
 
 matplotlib.use("Agg")  # no display is needed
 import matplotlib.pyplot as plt
@@ -238,24 +241,34 @@ def draw_memory_against_decode_time(report, path):
     )
 
 
-def main(arguments):
-    if len(arguments) != 2:
-        print(__doc__.splitlines()[0], file=sys.stderr)
-        return 2
-    try:
-        report = json.loads(pathlib.Path(arguments[0]).read_text())
-        models, contexts = report["models"], report["measured_contexts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"plot.py: {arguments[0]}: not written by kv_memory: {error}", file=sys.stderr)
-        return 2
-    folder = pathlib.Path(arguments[1])
-    folder.mkdir(parents=True, exist_ok=True)
+def draw_all(report, folder):
+    models, contexts = report["models"], report["measured_contexts"]
     charts = {"memory_over_context.png": draw_memory_over_context}
     if any(measured_points(model, context) for model in models for context in contexts):
         charts["memory_against_decode_time.png"] = draw_memory_against_decode_time
     for name, draw in charts.items():
         draw(report, folder / name)
         print(f"wrote {folder / name}", file=sys.stderr)
+
+
+def main(arguments):
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
+    if len(arguments) != 2:
+        print(__doc__.splitlines()[0], file=sys.stderr)
+        return 2
+    try:
+        folder = pathlib.Path(arguments[1])
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"plot.py: {arguments[1]}: not a folder to write to: {error}", file=sys.stderr)
+        return 2
+    try:
+        draw_all(json.loads(pathlib.Path(arguments[0]).read_text()), folder)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        print(f"plot.py: {arguments[0]}: not written by kv_memory: {error!r}", file=sys.stderr)
+        return 2
     return 0
 
 

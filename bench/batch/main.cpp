@@ -13,6 +13,7 @@
 #include "batch/batch_case.hpp"
 #include "shared/executor.hpp"
 #include "shared/quantities.hpp"
+#include "shared/standard_output.hpp"
 #include "speed/figures.hpp"  // KvStorage
 
 namespace heed::bench::batch {
@@ -121,21 +122,26 @@ void run(const Options& options) {
     file.open(options.report);
     if (!file) throw OptionError("--report=" + options.report + ": cannot be written");
   }
-  const auto print = [&](const std::string& text) {
-    std::fputs(text.c_str(), stdout);
-    std::fflush(stdout);
+  std::vector<BatchCase> cases = batch_cases();
+  std::string names;
+  for (const BatchCase& c : cases) names.append(names.empty() ? "" : "; ").append(c.name);
+  std::erase_if(
+      cases, [&](const BatchCase& c) { return c.name.find(options.filter) == std::string::npos; });
+  if (cases.empty())
+    throw OptionError("--filter=" + options.filter + ": in the name of no case, which are " +
+                      names);
+  const auto put = [&](const std::string& text) {
+    print(text);
     file << text << std::flush;
   };
-  print(
-      "Tokens per second:\n\n"
+  put("Tokens per second:\n\n"
       "| case | elements | sequences | threads | one by one | one call | shared pages "
       "| one call / one by one | shared / copies |\n"
       "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
   for (const Index num_threads : options.threads)
-    for (const BatchCase& c : batch_cases()) {
-      if (c.name.find(options.filter) == std::string::npos) continue;
-      print(row<float>(c, "f32", num_threads));
-      print(row<bf16>(c, "bf16", num_threads));
+    for (const BatchCase& c : cases) {
+      put(row<float>(c, "f32", num_threads));
+      put(row<bf16>(c, "bf16", num_threads));
     }
   if (!options.report.empty() && !file.flush())
     throw std::runtime_error(options.report + ": could not be written");

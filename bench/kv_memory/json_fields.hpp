@@ -3,10 +3,10 @@
 /// Fields of a model's config.json, under any of their names, with errors that say what is wrong.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
-#include <regex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -24,14 +24,31 @@ class ConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// `text` with null for the numbers that Python writes and JSON does not have: Infinity, -Infinity
+/// and NaN, outside of strings.
+inline std::string without_infinities(std::string_view text) {
+  std::string json;
+  while (!text.empty()) {
+    std::size_t length = 1;
+    if (text.front() == '"') {
+      while (length < text.size() && text[length] != '"') length += text[length] == '\\' ? 2 : 1;
+      ++length;
+    } else {
+      for (const std::string_view number : {"Infinity", "-Infinity", "NaN"})
+        if (text.starts_with(number)) length = number.size();
+    }
+    length = std::min(length, text.size());
+    const bool is_text = length == 1 || text.front() == '"';
+    json += is_text ? text.substr(0, length) : "null";
+    text.remove_prefix(length);
+  }
+  return json;
+}
+
 /// \throws ConfigError unless the text is a JSON object
-inline nlohmann::json parse_object(std::string text, const std::string& file) {
-  // Python writes numbers that JSON does not have.
-  static const std::regex no_number(R"(([:,\[]\s*)-?(Infinity|NaN)\b)");
-  if (text.find("Infinity") != std::string::npos || text.find("NaN") != std::string::npos)
-    text = std::regex_replace(text, no_number, "$1null");
+inline nlohmann::json parse_object(const std::string& text, const std::string& file) {
   try {
-    auto json = nlohmann::json::parse(text);
+    auto json = nlohmann::json::parse(without_infinities(text));
     if (!json.is_object()) throw ConfigError(file + ": not a JSON object");
     return json;
   } catch (const nlohmann::json::parse_error& error) {

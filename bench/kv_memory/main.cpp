@@ -11,6 +11,7 @@
 #include <benchmark/benchmark.h>
 
 #include "kv_memory/report.hpp"
+#include "shared/standard_output.hpp"
 
 namespace heed::bench {
 namespace {
@@ -22,8 +23,6 @@ std::string text_of(const std::vector<ModelReport>& reports, const Options& opti
     default: return table_text(reports, options);
   }
 }
-
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 /// Says what is wrong with the measurements. Returns whether all are right.
 bool all_right(const std::vector<MeasuredCase>& cases,

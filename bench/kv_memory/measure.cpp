@@ -11,6 +11,7 @@
 
 #include "kv_memory/variants.hpp"
 #include "shared/executor.hpp"
+#include "shared/filter.hpp"
 
 namespace heed::bench {
 namespace {
@@ -159,8 +160,9 @@ std::vector<std::optional<Measurement>> measure(const std::vector<MeasuredCase>&
         ->Repetitions(repetitions);
   }
   Collector collector(runner, indices);
-  benchmark::RunSpecifiedBenchmarks(&collector);
+  const std::size_t matched = benchmark::RunSpecifiedBenchmarks(&collector);
   benchmark::ClearRegisteredBenchmarks();
+  require_matched(matched);
   return runner.results();
 }
 

@@ -131,6 +131,18 @@ inline AttentionShape attention_shape(const Fields& fields, const std::string& m
   return shape;
 }
 
+/// That a token leaves behind in a layer, at most: with a key and a value for each head, or a
+/// latent.
+inline double most_elements(const AttentionShape& attention) {
+  const auto real = [](Index number) { return static_cast<double>(number); };
+  if (const auto* latent = std::get_if<LatentShape>(&attention))
+    return real(latent->num_heads) *
+               (real(latent->nope_dim) + real(latent->rope_dim) + real(latent->head_dim_v)) +
+           real(latent->latent_dim);
+  const auto& grouped = std::get<GroupedShape>(attention);
+  return real(grouped.num_heads) * (real(grouped.head_dim) + real(grouped.head_dim_v));
+}
+
 }  // namespace detail
 
 /// \param file  how errors name the config
@@ -154,6 +166,9 @@ inline ModelConfig parse_model_config(const std::string& json_text, const std::s
     fields.fail(std::to_string(config.num_layers) + " layers, " + std::to_string(most_layers) +
                 " at most");
   config.attention = detail::attention_shape(fields, config.model_type, usual);
+  // What is reckoned from it, of 2^31 tokens, then fits in an Index.
+  if (static_cast<double>(config.num_layers) * detail::most_elements(config.attention) > 0x1p28)
+    fields.fail("heads so many and so wide leave more than 2^28 elements a token behind");
   config.layers = layer_groups(fields, usual, config.model_type, config.num_layers);
   config.max_context =
       fields.count({"max_position_embeddings", "n_positions", "seq_length", "max_seq_len"});
@@ -167,8 +182,8 @@ inline ModelConfig read_model_config(const std::filesystem::path& path) {
   std::ifstream stream(path);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   if (!stream) throw ConfigError(path.string() + ": cannot be read");
-  const bool named_by_folder = path.filename() == "config.json" && path.has_parent_path();
-  const auto name = named_by_folder ? path.parent_path().filename() : path.stem();
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(path);  // "." has no name
+  const auto name = path.filename() == "config.json" ? whole.parent_path().filename() : path.stem();
   return parse_model_config(text, path.string(), name.string());
 }
 

@@ -69,6 +69,11 @@ class ErrorSums {
   Index num_rows_ = 0;
 };
 
+/// What numbers are rounded beside: whether an error in a column may be as large as its own numbers
+/// make it, or as those of the whole row do. Codes have one unit for a row's probabilities times
+/// its scales, and a rotation mixes columns.
+enum class RoundedBeside { own_column, row };
+
 /// The largest error of an element of attend's output against float64 attention over what the cache
 /// gives back, as a part of what rounding in T may do: above 1, the kernel is wrong. A NaN counts
 /// as infinite.
@@ -84,13 +89,21 @@ class ErrorSums {
 template <class T>
 double kernel_error(const MatrixD& query, const MatrixD& key, const MatrixD& value,
                     const HeadAttention& stored, const MatrixD& out, double softmax_scale,
-                    double factor_error) {
+                    double factor_error, RoundedBeside beside) {
   constexpr double roundoff = std::numeric_limits<T>::epsilon() / 2;
   const auto sum_error = [](Index terms) {
     const auto n = static_cast<double>(terms);
     return std::min(n, 6 * std::sqrt(n)) * roundoff;
   };
-  const MatrixD magnitudes = stored.probs * value.cwiseAbs();
+  MatrixD sizes = value.cwiseAbs();
+  if (beside == RoundedBeside::row)
+    // A rotated row's numbers are about as large as its root mean square, and their errors, of
+    // random signs, come back in all columns.
+    for (Index k = 0; k < sizes.rows(); ++k)
+      sizes.row(k).setConstant(
+          std::max(sizes.row(k).maxCoeff(),
+                   6 * sizes.row(k).norm() / std::sqrt(static_cast<double>(sizes.cols()))));
+  const MatrixD magnitudes = stored.probs * sizes;
   const double key_norm = key.rowwise().norm().maxCoeff();
   double worst = 0;
   for (Index q_row = 0; q_row < out.rows(); ++q_row) {

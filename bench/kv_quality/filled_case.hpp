@@ -77,7 +77,9 @@ class FilledCase final : public QualityCase {
                          const HeadAttention& stored, const MatrixD& out) const override {
     // bf16 has 8 bits. Factors in fixed point have 16 of their row's largest, which is less.
     constexpr double factor_error = is_native<Element> ? 1.0 / (1 << 8) : 0;
-    return kernel_error<T>(query, key, value, stored, out, softmax_scale_, factor_error);
+    constexpr auto beside =
+        has_scales<typename Cache::Element> ? RoundedBeside::row : RoundedBeside::own_column;
+    return kernel_error<T>(query, key, value, stored, out, softmax_scale_, factor_error, beside);
   }
 
  private:

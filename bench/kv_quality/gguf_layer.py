@@ -7,9 +7,12 @@ reads them with --weights. Needs the packages gguf and safetensors of PyPI.
 """
 import sys
 
-import gguf
-import numpy as np
-from safetensors.numpy import save_file
+try:
+    import gguf
+    import numpy as np
+    from safetensors.numpy import save_file
+except ModuleNotFoundError as missing:
+    sys.exit(f"gguf_layer.py: {missing}: pip install gguf safetensors")
 
 
 def main(model, layer, out):
@@ -20,7 +23,9 @@ def main(model, layer, out):
     tensors = {tensor.name: tensor for tensor in reader.tensors}
 
     def weight(name):
-        tensor = tensors[f"blk.{layer}.{name}.weight"]
+        tensor = tensors.get(f"blk.{layer}.{name}.weight")
+        if tensor is None:
+            sys.exit(f"{model}: has no tensor blk.{layer}.{name}.weight")
         return gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
 
     def apart(rows, heads_field):

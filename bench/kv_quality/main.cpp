@@ -8,12 +8,11 @@
 #include "kv_quality/options.hpp"
 #include "kv_quality/report.hpp"
 #include "shared/executor.hpp"
+#include "shared/standard_output.hpp"
 #include "speed/threads.hpp"
 
 namespace heed::bench::quality {
 namespace {
-
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 /// Says what is wrong with a table. Returns whether all is right.
 bool all_right(const QualityTable& table) {

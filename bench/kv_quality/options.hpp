@@ -6,6 +6,7 @@
 #include <charconv>
 #include <limits>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct QualityOptions {
   Index layer = 0;
   Index num_threads = DefaultExecutor{}.concurrency();
   bool help = false;
+  std::set<std::string> given{};  ///< names of the options
 
   GroupedShape grouped_shape() const {
     return {.model_dim = 0,
@@ -96,13 +98,18 @@ inline void apply(const std::string& name, const std::string& value, QualityOpti
 
 /// What one option alone does not show.
 inline void check(const QualityOptions& options) {
-  const auto require = [](bool holds, const char* sentence) {
+  const auto require = [](bool holds, const std::string& sentence) {
     if (!holds) throw OptionError(sentence);
   };
   require(options.num_heads % options.num_kv_heads == 0,
           "--heads must be a multiple of --kv-heads");
   require(options.head_dim % 2 == 0 && options.rope_dim % 2 == 0,
           "--head-dim and --rope-dim must be even: RoPE rotates pairs");
+  const auto is_given = [&](const char* name) { return options.given.contains(name); };
+  for (const char* name :
+       {"--head-dim", "--latent-heads", "--latent-dim", "--rope-dim", "--entropy"})
+    require(!options.weights || !is_given(name), name + std::string(" does not go with --weights"));
+  require(options.weights || !is_given("--layer"), "--layer is one of a model: give --weights");
   require(options.sequence.num_queries <= options.sequence.seqlen,
           "--queries must be at most --tokens: they are the last of the tokens");
 }
@@ -128,7 +135,8 @@ table of heads, one of latents.
   --entropy=BITS      of a query's probabilities: 5 unless said
   --weights=FILE      keys, values and queries come from a model's weights in a safetensors file,
                       fed with random hidden states, in place of drawn ones; then --heads and
-                      --kv-heads are the model's, and there is no table of latents
+                      --kv-heads are the model's, widths and entropy come from the weights, and
+                      there is no table of latents
   --layer=N           of the model: 0 unless said
   --theta=N           base of RoPE: 10000 unless said
   --seed=N            of the random numbers: 1 unless said
@@ -150,7 +158,9 @@ inline QualityOptions parse_options(const std::vector<std::string>& arguments) {
     }
     const auto equals = argument.find('=');
     const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
-    detail::apply(argument.substr(0, equals), value, options);
+    const std::string name = argument.substr(0, equals);
+    detail::apply(name, value, options);
+    options.given.insert(name);
   }
   detail::check(options);
   return options;

@@ -91,7 +91,7 @@ inline Index parse_threads(const std::string& option, const std::string& text) {
 #else
   constexpr Index most = 1;  // compiled without OpenMP
 #endif
-  const std::string expected = "a number of threads, up to " + std::to_string(most);
+  const std::string expected = "a number of threads, from 1 to " + std::to_string(most);
   const Index threads =
       detail::parse_quantity(option, text, std::array{detail::Unit{"", 1}}, expected);
   if (threads > most) throw OptionError(option + "=" + text + ": expected " + expected);

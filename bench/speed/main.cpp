@@ -13,6 +13,7 @@
 #include <benchmark/benchmark.h>
 
 #include "peers/peers.hpp"
+#include "shared/filter.hpp"
 #include "speed/layer_case.hpp"
 #include "speed/layer_suite.hpp"
 #include "speed/limits.hpp"
@@ -110,9 +111,9 @@ int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
   if (options.report && !to_file) {
     benchmark::ConsoleReporter reporter(benchmark::ConsoleReporter::OO_Tabular);
     reporter.SetOutputStream(&std::cerr);
-    benchmark::RunSpecifiedBenchmarks(&reporter);
+    require_matched(benchmark::RunSpecifiedBenchmarks(&reporter));
   } else {
-    benchmark::RunSpecifiedBenchmarks();
+    require_matched(benchmark::RunSpecifiedBenchmarks());
   }
   if (options.report)
     (to_file ? file : std::cout) << report_of(suite, layers, options) << std::flush;

@@ -82,7 +82,9 @@ inline SpeedOptions parse_speed_options(std::span<const std::string> arguments,
       options.help = true;
     else if (argument == "--report")
       options.report = standard_output;
-    else if (name == "--report" && !value.empty())
+    else if (name == "--report" && value.empty())
+      throw OptionError("--report=: expected --report or --report=FILE");
+    else if (name == "--report")
       options.report = value;
     else if (name == "--contenders")
       options.contenders = detail::parse_names(name, value, contenders);

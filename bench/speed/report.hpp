@@ -93,13 +93,20 @@ inline std::string case_row(const ReportHead& head, const std::map<Index, Limits
   for (const CaseResult& result : of_case) {
     const SpeedCase& c = result.speed_case;
     const Samples* heed = result.find(heed_name);
+    /// Of another than heed: a time alone where there is none of heed's to compare it with.
+    const auto missing = [&](const std::string& name) {
+      return result.was_measured(name) ? "wrong" : none;
+    };
     if (heed == nullptr) {
-      ms.push_back(result.was_measured(heed_name) ? "wrong" : none);
-      for (auto* column : {&gflops, &roofline, &vs_eigen}) column->push_back(none);
-      for (std::size_t i = 0; i < others.size(); ++i) {
-        const Samples* other = result.find(head.others[i].name);
-        others[i].push_back(other == nullptr ? none : three_digits(1e3 * other->best()));
-      }
+      const auto alone = [&](const std::string& name) {
+        const Samples* other = result.find(name);
+        return other == nullptr ? missing(name) : three_digits(1e3 * other->best()) + " ms";
+      };
+      ms.push_back(missing(heed_name));
+      for (auto* column : {&gflops, &roofline}) column->push_back(none);
+      vs_eigen.push_back(alone(eigen_name));
+      for (std::size_t i = 0; i < others.size(); ++i)
+        others[i].push_back(alone(head.others[i].name));
       continue;
     }
     const double seconds = heed->best();
@@ -111,12 +118,13 @@ inline std::string case_row(const ReportHead& head, const std::map<Index, Limits
     gflops.push_back(three_digits(c.flops() / seconds / 1e9));
     roofline.push_back(share({}, seconds));
     const Samples* eigen = result.find(eigen_name);
-    vs_eigen.push_back(eigen != nullptr ? three_digits(eigen->best() / seconds) + " x" : none);
+    vs_eigen.push_back(eigen != nullptr ? three_digits(eigen->best() / seconds) + " x"
+                                        : missing(eigen_name));
     for (std::size_t i = 0; i < others.size(); ++i) {
       const auto& [name, storage] = head.others[i];
       const Samples* other = result.find(name);
       others[i].push_back(other == nullptr
-                              ? none
+                              ? missing(name)
                               : three_digits(1e3 * other->best()) + " (" +
                                     three_digits(other->best() / seconds) + " x" +
                                     (storage ? ", " + share(*storage, other->best()) : "") + ")");

@@ -2,6 +2,7 @@
 /// \file
 /// What kv_quality measures of caches.
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -41,10 +42,13 @@ struct Measured {
   Inputs inputs;
   QualityTable table;
 };
-Measured measured(const AttentionShape& shape) {
-  Inputs inputs = synthetic_inputs(shape, {.seqlen = 300, .num_queries = 4}, 3);
+Measured measured(const AttentionShape& shape, const Sequence& sequence, double entropy_bits) {
+  Inputs inputs = synthetic_inputs(shape, sequence, entropy_bits);
   QualityTable table = measure_quality(inputs, elements, SerialExecutor{}, 0);
   return {std::move(inputs), std::move(table)};
+}
+Measured measured(const AttentionShape& shape) {
+  return measured(shape, {.seqlen = 300, .num_queries = 4}, 3);
 }
 
 class Quality : public testing::TestWithParam<AttentionShape> {};
@@ -58,6 +62,19 @@ TEST_P(Quality, IsWithinWhatRoundingMayDo) {
     EXPECT_GT(row.append_seconds, 0);
     EXPECT_GT(row.decode_seconds, 0);
   }
+}
+
+// However few keys a query looks at: columns that cancel are then no measure of the others.
+TEST_P(Quality, OfFewKeysIsWithinWhatRoundingMayDo) {
+  for (const Index seqlen : {1, 2, 16, 64, 100})
+    for (const double entropy_bits : {1.0, 4.0})
+      for (unsigned seed = 1; seed < 4; ++seed) {
+        const Sequence sequence{
+            .seqlen = seqlen, .num_queries = std::min<Index>(seqlen, 64), .seed = seed};
+        for (const QualityRow& row : measured(GetParam(), sequence, entropy_bits).table.rows)
+          EXPECT_TRUE(row.is_right())
+              << row.element << ": " << row.kernel_error << ", " << seqlen << " tokens";
+      }
 }
 
 TEST_P(Quality, FallsWithTheBitsKept) {
@@ -133,15 +150,17 @@ TEST(Quality, NoticesAWrongKernel) {
   const MatrixD query = normal.matrix(2, 16), key = normal.matrix(50, 16),
                 value = normal.matrix(50, 8);
   const HeadAttention exact = attend_head(query, key, value, 0.25);
-  const auto error_of = [&](const MatrixD& out) {
-    return kernel_error<float>(query, key, value, exact, out, 0.25, 0);
-  };
-  EXPECT_EQ(error_of(exact.out), 0);
-  MatrixD out = exact.out;
-  out(1, 3) *= 1 + 1e-2;
-  EXPECT_GT(error_of(out), 1);
-  out(0, 0) = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_EQ(error_of(out), std::numeric_limits<double>::infinity());
+  for (const RoundedBeside beside : {RoundedBeside::own_column, RoundedBeside::row}) {
+    const auto error_of = [&](const MatrixD& out) {
+      return kernel_error<float>(query, key, value, exact, out, 0.25, 0, beside);
+    };
+    EXPECT_EQ(error_of(exact.out), 0);
+    MatrixD out = exact.out;
+    out(1, 3) *= 1 + 1e-2;
+    EXPECT_GT(error_of(out), 1);
+    out(0, 0) = std::numeric_limits<double>::quiet_NaN();
+    EXPECT_EQ(error_of(out), std::numeric_limits<double>::infinity());
+  }
 }
 
 TEST(QualityReport, IsMarkdown) {

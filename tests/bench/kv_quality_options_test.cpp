@@ -27,10 +27,10 @@ TEST(QualityOptions, HaveDefaults) {
 }
 
 TEST(QualityOptions, AreRead) {
-  const QualityOptions options = parse_options(
-      {"--tokens=1k", "--queries=3", "--heads=6", "--kv-heads=2", "--head-dim=64",
-       "--latent-heads=4", "--latent-dim=100", "--rope-dim=16", "--entropy=7", "--seed=0",
-       "--theta=500000", "--threads=1", "--weights=some.safetensors", "--layer=0", "--help"});
+  const QualityOptions options =
+      parse_options({"--tokens=1k", "--queries=3", "--heads=6", "--kv-heads=2", "--head-dim=64",
+                     "--latent-heads=4", "--latent-dim=100", "--rope-dim=16", "--entropy=7",
+                     "--seed=0", "--theta=500000", "--threads=1", "--help"});
   EXPECT_EQ(options.sequence.seqlen, 1024);
   EXPECT_EQ(options.sequence.num_queries, 3);
   EXPECT_EQ(options.sequence.theta, 500'000);
@@ -44,8 +44,11 @@ TEST(QualityOptions, AreRead) {
   EXPECT_EQ(options.rope_dim, 16);
   EXPECT_EQ(options.entropy_bits, 7);
   EXPECT_EQ(options.num_threads, 1);
-  EXPECT_EQ(options.weights, "some.safetensors");
   EXPECT_TRUE(options.help);
+  const QualityOptions of_weights =
+      parse_options({"--weights=some.safetensors", "--layer=7", "--heads=9", "--kv-heads=3"});
+  EXPECT_EQ(of_weights.weights, "some.safetensors");
+  EXPECT_EQ(of_weights.layer, 7);
 }
 
 TEST(QualityOptions, ErrorsNameTheOption) {
@@ -64,6 +67,11 @@ TEST(QualityOptions, MustFitOneAnother) {
   EXPECT_THAT(error_of({"--head-dim=33"}), HasSubstr("even"));
   EXPECT_THAT(error_of({"--rope-dim=33"}), HasSubstr("even"));
   EXPECT_THAT(error_of({"--tokens=8"}), HasSubstr("--queries must be at most --tokens"));
+  EXPECT_EQ(error_of({"--weights=some.safetensors", "--head-dim=64"}),
+            "--head-dim does not go with --weights");
+  EXPECT_EQ(error_of({"--entropy=3", "--weights=some.safetensors"}),
+            "--entropy does not go with --weights");
+  EXPECT_EQ(error_of({"--layer=0"}), "--layer is one of a model: give --weights");
 }
 
 }  // namespace

@@ -229,6 +229,19 @@ TEST(ModelConfig, NumbersOfPythonAreNotRead) {
                   llama("").substr(1))
                 .num_layers,
             6);
+  // In a text they are what they are; and space between them may be any length.
+  EXPECT_EQ(heed::bench::without_infinities(R"({"a": "NaN, \"Infinity\"", "b": [NaN]})"),
+            R"({"a": "NaN, \"Infinity\"", "b": [null]})");
+  EXPECT_EQ(parse(R"({"x":)" + std::string(100'000, ' ') + "-Infinity, " + llama("").substr(1))
+                .num_layers,
+            6);
+  EXPECT_EQ(heed::bench::without_infinities(R"({"cut \)"), R"({"cut \)");
+}
+
+TEST(ModelConfig, HasNotMoreElementsThanCanBeCounted) {
+  EXPECT_THAT(error_of(R"({"num_hidden_layers": 100000, "hidden_size": 2147483647,
+      "num_attention_heads": 1, "head_dim": 2147483647})"),
+              HasSubstr("more than 2^28 elements a token"));
 }
 
 TEST(Windows, NoneUnlessInUse) {

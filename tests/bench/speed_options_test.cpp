@@ -45,7 +45,7 @@ TEST(SpeedOptions, AreRead) {
 TEST(SpeedOptions, ErrorsNameTheOption) {
   EXPECT_EQ(error_of({"--frobnicate"}), "--frobnicate: no such option; see --help");
   EXPECT_EQ(error_of({"decode"}), "decode: no such option; see --help");
-  EXPECT_EQ(error_of({"--report="}), "--report=: no such option; see --help");
+  EXPECT_EQ(error_of({"--report="}), "--report=: expected --report or --report=FILE");
   EXPECT_EQ(error_of({"--contenders=heed,other"}),
             "--contenders=heed,other: expected some of heed, eigen, peer");
   EXPECT_THAT(error_of({"--contenders"}), HasSubstr("expected some of"));

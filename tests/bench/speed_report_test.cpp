@@ -91,7 +91,7 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
         {"peer", {2.048e-6}},
         {"own", {0.512e-6}}}},
       {decode_case(), 2, {{"heed", {0.256e-6}}, {"eigen", {0.128e-6}}}},
-      {other, 1, {{"heed", {}, "wrong by 1"}, {"eigen", {1e-3}}}},
+      {other, 1, {{"heed", {}, "wrong by 1"}, {"eigen", {1e-3}}, {"own", {}, "wrong by 2"}}},
   };
   EXPECT_EQ(heed::bench::report_text(
                 {"Here, today.", {{"peer", {}}, {"own", heed::bench::KvStorage{.bytes = 2}}}, mib},
@@ -113,7 +113,7 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
 | --- | --- | --- | --- | --- | --- | --- |
 | decode/a | 0.0005 / 0.0003 | 32.0 / 64.0 | 50% / 100% | 2.00 x / 0.500 x |)"
             R"( 0.0020 (4.00 x) / - | 0.0005 (1.00 x, 32%) / - |
-| decode/b | wrong | - | - | - | - | - |
+| decode/b | wrong | - | - | 1.00 ms | - | wrong |
 )");
 }
 

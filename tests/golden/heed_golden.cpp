@@ -11,9 +11,10 @@
 
 int main(int argc, char** argv) {
   using namespace heed;
-  if (argc < 2) {
-    std::fputs("usage: heed_golden FILE.safetensors...\n", stderr);
-    return 2;
+  const bool help = argc == 2 && std::string(argv[1]) == "--help";
+  if (argc < 2 || help) {
+    std::fputs("usage: heed_golden FILE.safetensors...\n", help ? stdout : stderr);
+    return help ? 0 : 2;
   }
   std::fputs(golden::heading_text().c_str(), stdout);
   int num_failed = 0;
