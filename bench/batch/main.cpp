@@ -124,7 +124,8 @@ void run(const Options& options) {
   }
   std::vector<BatchCase> cases = batch_cases();
   std::string names;
-  for (const BatchCase& c : cases) names.append(names.empty() ? "" : "; ").append(c.name);
+  for (const BatchCase& c : cases)  // of one name, those of 1, 8 and 64 sequences
+    if (names.find(c.name) == std::string::npos) names.append(names.empty() ? "" : "; ") += c.name;
   std::erase_if(
       cases, [&](const BatchCase& c) { return c.name.find(options.filter) == std::string::npos; });
   if (cases.empty())
