@@ -51,11 +51,29 @@ TEST(RowsView, SeesVectorsAsOneRow) {
   Rows matrix = counted(4, 6);
   EXPECT_EQ(RowsView<float>(matrix.block(1, 2, 1, 3)).stride, 3);
 
+  auto segment = vector.segment(1, 3);
+  expect_same(RowsView<float>(segment), segment);
+  EXPECT_EQ(RowsView<float>(vector.head(4)).data, vector.data());
+  EXPECT_EQ(split_heads(vector.tail(4), 2).data, vector.data() + 1);
+
   std::vector<float> numbers(3);
   const RowsView<float> row{std::span<float>(numbers)};
   EXPECT_EQ(row.rows, 1);
   EXPECT_EQ(row.cols, 3);
   EXPECT_EQ(row.data, numbers.data());
+}
+
+/// A matrix with more to it.
+struct Named : Rows {
+  using Matrix::Matrix;
+  int name = 7;
+};
+
+TEST(RowsView, SeesWhatInheritsFromAMatrix) {
+  Named matrix(3, 4);
+  expect_same(RowsView<float>(matrix), matrix);
+  static_assert(detail::EigenPlain<Named> && detail::EigenPlain<Rows>);
+  static_assert(!detail::EigenPlain<Eigen::Map<Rows>> && !detail::EigenDense<int>);
 }
 
 TEST(RowsView, DeducesItsElement) {

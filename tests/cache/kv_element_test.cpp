@@ -201,6 +201,44 @@ TEST(KvElement, TruncatesToAKeptPageByAnyWay) {
   EXPECT_EQ(held_by_way_of({128, 64, 62}), appended);
 }
 
+// A page that goes on as it was stored is rounded again each time, and so may its largest numbers
+// grow: never beyond float's range.
+template <class Element, Index width>
+void expect_finite_however_often_truncated(std::uint64_t seed) {
+  KvCache<FullKv<1, width>, Element> cache(128);
+  test::Random random(seed);
+  std::vector<float> rows(128 * width);
+  for (float& x : rows)
+    x = static_cast<float>(std::clamp(4 * random.uniform() - 2, -1.0, 1.0)) *
+        detail::largest_number * 0.99999F;
+  const auto append = [&](Index begin, Index count) {
+    const HeadsView<const float> view(rows.data() + begin * width, 1, count, width);
+    cache.append(view, view);
+  };
+  append(0, 128);
+  for (int i = 0; i < 30; ++i) {
+    cache.truncate(63);
+    append(63, 1), append(64, 64);
+  }
+  std::vector<float> found(rows.size());
+  const auto expect_finite = [&] {
+    EXPECT_TRUE(std::ranges::all_of(found, [](float x) { return std::isfinite(x); }));
+  };
+  cache.read_key(0, {found.data(), 128, width});
+  expect_finite();
+  cache.read_value(0, {found.data(), 128, width});
+  expect_finite();
+}
+
+TEST(KvElement, StaysFiniteHoweverOftenItIsTruncated) {
+  for (std::uint64_t seed = 1; seed < 5; ++seed) {
+    expect_finite_however_often_truncated<PerChannel<int8>, 64>(seed);
+    expect_finite_however_often_truncated<int4, 64>(seed);
+    expect_finite_however_often_truncated<Rotated<PerChannel<int8>>, 33>(seed);
+    expect_finite_however_often_truncated<Rotated<int4>, 33>(seed);
+  }
+}
+
 // The formula for sizing and the cache agree on every element.
 template <class Element>
 void expect_same_bytes() {

@@ -4,6 +4,7 @@
 /// off, altered or of another cache, and streams that fail.
 
 #include <algorithm>
+#include <fstream>
 #include <ostream>
 #include <sstream>
 #include <streambuf>
@@ -108,6 +109,15 @@ TEST_F(KvFileErrors, EveryAlteredByteAndCutOfAnOpenPageIsFound) {
   }
   load_from(file, cache);
   EXPECT_TRUE(saved(cache) == file);
+}
+
+TEST_F(KvFileErrors, SaysThatAStreamIsNone) {
+  std::ifstream from("no/such/file");
+  EXPECT_THAT([&] { load(from, cache_); },
+              testing::ThrowsMessage<FileError>(
+                  "heed::load: the stream was not opened, or has failed before"));
+  expect_refused(std::string(8, '\0'),
+                 "the header has nothing where {\"__metadata__\":{ is expected");
 }
 
 TEST_F(KvFileErrors, SaysWhatIsMissing) {
@@ -272,8 +282,12 @@ TEST_F(KvFileErrors, StreamsThatFail) {
   std::istream from(&buffer);
   expect_error("heed::load: the stream failed within the 8704 bytes of its pages",
                [&] { load(from, cache_); });
-  expect_error("heed::load: the stream failed within the 8 bytes of its header's length",
+  expect_error("heed::load: the stream was not opened, or has failed before",
                [&] { load(from, cache_); });
+  FailingBuffer no_bytes(file_, 0);
+  std::istream from_none(&no_bytes);
+  expect_error("heed::load: the stream failed within the 8 bytes of its header's length",
+               [&] { load(from_none, cache_); });
   std::istringstream throwing(file_.substr(0, 700));
   throwing.exceptions(std::ios::failbit);
   EXPECT_THROW(load(throwing, cache_), std::ios::failure);

@@ -81,14 +81,16 @@ struct Model {
     for (Index i = 0; i < count; ++i) tokens.push_back(begin + i);
     return Outcome::done;
   }
-  /// \returns whether it is possible: all that the last kept token sees must still be there.
+  /// \returns whether it is possible: all that the last kept token sees must still be there, as
+  /// sinks always are.
   bool truncate(Index count) {
     if (count == seqlen()) return true;
     if (count == 0) {
       tokens.clear(), pages.clear(), visible_from = 0;
       return true;
     }
-    if (window && held() < std::ssize(pages)) {
+    const bool all_sinks = window && count <= window->num_sink_tokens;
+    if (window && !all_sinks && held() < std::ssize(pages)) {
       Index first_held = sink_pages();
       while (!pages[static_cast<std::size_t>(first_held)]) ++first_held;
       if (count - 1 - window->window_left < first_held * page_size) return false;

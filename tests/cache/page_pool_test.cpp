@@ -5,6 +5,7 @@
 
 #include "heed/cache/page_pool.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <string>
@@ -303,6 +304,35 @@ TEST_F(PagePoolTest, GetsBackWhatAWindowHasPassed) {
       "heed::KvCache: 336 tokens are cached and 300 more were given, but the capacity is 256; with "
       "the window they are 6 pages: append fewer at a time, or make it window.capacity(300)",
       [&] { tokens_.append(cache, 0, 300); });
+}
+
+// What is kept sees nothing of what was let go, though the window began there.
+TEST(PooledWindow, TruncatesToItsSinksWhateverItHasLetGo) {
+  const PagePool<FullKv<1, 4>> pool(10);
+  std::vector<float> rows(640 * 4);
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(i);
+  const HeadsView<const float> all(rows.data(), 1, 640, 4);
+  const CacheWindow window{.num_sink_tokens = 70, .window_left = 65};
+  for (const Index kept : {1, 64, 65, 70}) {
+    KvCache<FullKv<1, 4>> cache(pool, 640, window), other(pool, 640, window);
+    cache.append(all.middle_rows(0, 300), all.middle_rows(0, 300));
+    for (Index token = 300; token < 500; ++token)
+      cache.append(all.middle_rows(token, 1), all.middle_rows(token, 1));
+    EXPECT_LT(10 - pool.free_pages(), 8);  // pages were let go
+    other.assign_prefix(cache, kept);      // one rule for both
+    cache.truncate(kept);
+    for (auto* const each : {&cache, &other}) {
+      EXPECT_EQ(each->seqlen(), kept);
+      EXPECT_LE(each->dropped().end, each->dropped().begin);
+      std::vector<float> found(static_cast<std::size_t>(kept * 4));
+      each->read_key(0, {found.data(), kept, 4});
+      EXPECT_TRUE(std::equal(found.begin(), found.end(), rows.begin()));
+    }
+    EXPECT_EQ(pool.free_pages(), 10 - page_count(kept)) << kept;
+    cache.append(all.middle_rows(kept, 1), all.middle_rows(kept, 1));
+    EXPECT_EQ(cache.seqlen(), kept + 1);
+  }
+  EXPECT_EQ(pool.free_pages(), 10);
 }
 
 TEST(PooledWindow, TruncatesToNothingWhateverItHasLetGo) {

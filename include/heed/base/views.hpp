@@ -13,41 +13,13 @@
 #include <type_traits>
 #include <utility>
 
-#include <Eigen/Core>
-
+#include "heed/base/eigen_memory.hpp"
 #include "heed/base/error.hpp"
 #include "heed/base/index.hpp"
 #include "heed/base/page_size.hpp"
 
 namespace heed {
 namespace detail {
-
-template <class M>
-concept EigenDense =
-    std::derived_from<std::remove_cvref_t<M>, Eigen::DenseBase<std::remove_cvref_t<M>>>;
-
-/// A matrix with memory of its own, not a block or a map of another's.
-template <class M>
-concept EigenPlain =
-    std::derived_from<std::remove_cvref_t<M>, Eigen::PlainObjectBase<std::remove_cvref_t<M>>>;
-
-/// The element a view of `M` points at: const if M, or what M maps, is const.
-template <detail::EigenDense M>
-using EigenElement = std::remove_pointer_t<decltype(std::declval<M&>().data())>;
-
-template <class M>
-consteval void require_row_major() {
-  using Plain = std::remove_cvref_t<M>;
-  static_assert(
-      bool(Plain::Flags & Eigen::DirectAccessBit),
-      "heed: a view needs an Eigen object with memory behind it. Write the expression to a "
-      "matrix first: Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>.");
-  static_assert(
-      bool(Plain::IsRowMajor) || !bool(Plain::Flags & Eigen::DirectAccessBit),
-      "heed: tokens are rows, so the matrix must be row-major. Write Eigen::Matrix<float, "
-      "Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> (a column-major one would need a "
-      "copy, which heed does not make behind your back).");
-}
 
 /// data + offset. A view of no rows may have no memory to point into, where only an offset of 0 is
 /// defined.
@@ -91,7 +63,7 @@ struct RowsView {
   RowsView(M&& matrix) {  // NOLINT(*-explicit-*)
     detail::require_row_major<M>();
     // What is refused is not compiled any further: the reason is the only error.
-    if constexpr (bool(std::remove_cvref_t<M>::Flags & Eigen::DirectAccessBit)) {
+    if constexpr (detail::has_memory<M>) {
       constexpr bool fits =
           std::is_convertible_v<detail::EigenElement<std::remove_reference_t<M>>*, T*>;
       static_assert(
@@ -139,7 +111,8 @@ struct StripsView {
 
   /// The address of (r, c), which the columns behind it in the same strip follow.
   constexpr T* at(Index r, Index c) const noexcept {
-    return detail::advanced(data, c / strip_width * strip + r * stride + c % strip_width);
+    const Index offset = c / strip_width * strip + r * stride + c % strip_width;
+    return offset == 0 ? data : data + offset;  // g++ warns of `advanced`, as of a null read here
   }
 };
 

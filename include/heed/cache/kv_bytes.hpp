@@ -173,8 +173,8 @@ struct KvLayers {
 
 /// The same in whole pages, and what is beside them, as a KvCache holds it after a token by itself,
 /// with no sinks: with a CacheWindow if the layers have a window, and then from a PagePool, as
-/// memory of its own is there for all of its capacity. Of values and latents whose width is no
-/// multiple of 16 a KvCache holds more, as KvCache::bytes says.
+/// memory of its own is there for all of its capacity. Of widths that are padded, no multiples of
+/// 16 or of 32, a KvCache holds more, as KvCache::bytes says.
 [[nodiscard]] constexpr Index kv_bytes_in_pages(std::span<const KvLayers> model, Index context) {
   Index bytes = 0;
   for (const KvLayers& layers : model)

@@ -112,8 +112,8 @@ class KvCache {
   KeyRange dropped() const noexcept { return table_.dropped(); }
 
   /// Forgets all tokens but the first `seqlen`: a rejected speculation. With scales per channel a
-  /// page that was whole goes on as it was stored, but for the last that was filled by an append
-  /// which began in it: that one is kept in float.
+  /// page that was whole goes on as it was stored, and is rounded again each time, but for the last
+  /// that was filled by an append which began in it: that one is kept in float.
   /// \throws ShapeError if there are not so many, or if a window has let go what these would see.
   void truncate(Index seqlen) {
     const Index before = this->seqlen();
@@ -149,8 +149,8 @@ class KvCache {
   }
 
   /// Bytes of pages: of a cache with memory of its own, whole pages for the capacity; of one in a
-  /// pool, the pages it holds, shared ones included. Rows of values and of latents are padded to 16
-  /// elements. Keys that have
+  /// pool, the pages it holds, shared ones included. Rows of values, of latents and of the rope
+  /// part beside scales are padded to 16 elements, channels that have scales to 32. Keys that have
   /// scales per channel add two pages of float, rotated elements a page of a head.
   std::size_t bytes() const noexcept {
     return static_cast<std::size_t>(table_.store() ? table_.page_bytes() + staging_.bytes() : 0);

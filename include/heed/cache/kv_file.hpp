@@ -234,8 +234,9 @@ void save(const KvCache<Entry, Stored>& cache, std::ostream& to) {
 /// The file is read and checked as a whole before the cache changes, which takes memory for a
 /// second copy of its pages until then. It may hold anything: what is not as `save` wrote it is an
 /// error.
-/// \throws FileError if the file is cut off, altered, or of another kind of cache; CapacityError,
-/// PoolExhaustedError; StateError for a cache that was moved from; what the stream is set to throw
+/// \throws FileError if the file is cut off, altered, or of another kind of cache; CapacityError or
+/// PoolExhaustedError if what it says to hold does not fit, altered or not; StateError for a cache
+/// that was moved from; what the stream is set to throw
 template <class Entry, class Stored>
 void load(std::istream& from, KvCache<Entry, Stored>& cache) {
   using File = detail::KvFile<KvCache<Entry, Stored>>;

@@ -108,6 +108,7 @@ inline void read_bytes(std::istream& from, char* to, Index count, std::string_vi
 /// All bytes before the pages. They may be anything.
 inline std::string read_header_text(std::istream& from) {
   std::string text(8, '\0');
+  if (!from) throw_load_error("the stream was not opened, or has failed before");
   read_bytes(from, text.data(), 8, "its header's length");
   std::uint64_t size = 0;
   for (std::size_t i = 0; i < 8; ++i)
@@ -167,6 +168,7 @@ class KvFileHeaderReader {
  private:
   /// What a message can show of bytes that may be anything.
   static std::string printable(std::string_view found) {
+    if (found.empty()) return "nothing";
     constexpr std::size_t most = 40;
     std::string text(found.substr(0, most));
     for (char& c : text)

@@ -143,27 +143,22 @@ class PageTable {
     state_.seqlen += count;
   }
 
-  /// Keeps the first `seqlen` tokens.
-  /// \throws ShapeError if there are not so many, or if their window was let go.
+  /// Keeps the first `seqlen`. \throws ShapeError if there are fewer, or their window was let go.
   void truncate(Index seqlen) {
     require(0 <= seqlen && seqlen <= state_.seqlen, "KvCache::truncate", [&] {
       return "cannot keep " + std::to_string(seqlen) + " of " + std::to_string(state_.seqlen) +
              " tokens";
     });
     if (seqlen == state_.seqlen) return;
-    if (seqlen == 0) return clear();
+    if (seqlen <= dropped().begin) return keep_front(seqlen);
     require_window("KvCache::truncate", seqlen);
     keep_pages(page_count(seqlen) - state_.released_pages);
     drop_before(seqlen - 1);
     state_.seqlen = seqlen;
   }
-  void clear() noexcept {
-    keep_pages(0);
-    state_ = {};
-  }
+  void clear() noexcept { keep_front(0); }
 
-  /// A table of the same tokens. Pooled pages are shared until one of both writes to them; own ones
-  /// are copied.
+  /// A table of the same tokens: of the same pages, if pooled, until one of both writes to them.
   PageTable fork() const {
     PageTable copy(store_, placement_, capacity_, window_);
     copy.state_ = state_;
@@ -274,6 +269,11 @@ class PageTable {
     if (!window_) return;
     state_.dropped_tokens =
         std::max<Index>(0, position - window_->window_left - window_->num_sink_tokens);
+  }
+  /// Keeps tokens before all that were let go.
+  void keep_front(Index seqlen) noexcept {
+    keep_pages(page_count(seqlen));
+    state_ = {.seqlen = seqlen};
   }
   void keep_pages(Index count) noexcept {
     const auto kept = static_cast<std::size_t>(count);

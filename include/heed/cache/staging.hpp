@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "heed/base/aligned_array.hpp"
+#include "heed/cache/codec.hpp"
 #include "heed/cache/page_layout.hpp"
 #include "heed/cache/page_table.hpp"
 #include "heed/simd/walsh_hadamard.hpp"
@@ -93,8 +94,9 @@ class OpenPage {
     if (kept_ >= index) kept_ = -1;
   }
   /// Goes on filling page `index`, which holds `tokens`. \param stored  the page as it was stored
+  /// \param most  what no number may exceed, since it will be stored again, which may add a step
   template <class Layout>
-  void reopen(Index index, Index tokens, const Layout& layout, PagePlace stored) {
+  void reopen(Index index, Index tokens, const Layout& layout, PagePlace stored, float most) {
     if (index == kept_) {
       half_ = 1 - half_;
     } else {
@@ -102,9 +104,11 @@ class OpenPage {
       for (Index head = 0; head < entry.num_kv_heads; ++head)
         for (Index token = 0; token < tokens; ++token) {
           for (Index c = 0; c < entry.head_dim; ++c)
-            *layout_.key_place(place(), head, token, c) = layout.key(stored, head, token, c);
+            *layout_.key_place(place(), head, token, c) =
+                std::clamp(layout.key(stored, head, token, c), -most, most);
           for (Index c = 0; c < entry.head_dim_v; ++c)
-            *layout_.value_place(place(), head, token, c) = layout.value(stored, head, token, c);
+            *layout_.value_place(place(), head, token, c) =
+                std::clamp(layout.value(stored, head, token, c), -most, most);
         }
     }
     forget_from(index);
@@ -152,10 +156,7 @@ class Staging {
 
   /// Throws ElementError for what elements with scales cannot stand for.
   void require_storable(std::string_view argument, HeadsView<const T> heads) const {
-    if constexpr (is_rotated<Stored>)
-      require_finite("KvCache::append", argument, heads, rotated_.widest_block());
-    else if constexpr (has_scales<Stored>)
-      require_finite("KvCache::append", argument, heads, 1);
+    if constexpr (has_scales<Stored>) require_finite("KvCache::append", argument, heads, summed());
   }
   /// Writes tokens, keys and values or c_kv and k_rope, from token `begin` on to the pages of a
   /// table that was extended by them.
@@ -181,7 +182,8 @@ class Staging {
   }
   /// Goes on filling page `index`, which holds `tokens`.
   void reopen(const Layout& layout, PagePlace page, Index index, Index tokens) {
-    if constexpr (has_open_page) open_.reopen(index, tokens, layout, page);
+    if constexpr (has_open_page)
+      open_.reopen(index, tokens, layout, page, largest_number / static_cast<float>(summed()));
   }
   /// The page that is being filled, if it is kept here.
   std::span<std::byte> open_bytes() const noexcept {
@@ -190,6 +192,11 @@ class Staging {
   }
 
  private:
+  /// Numbers that a rotation adds up, else 1.
+  Index summed() const noexcept {
+    if constexpr (is_rotated<Stored>) return rotated_.widest_block();
+    return 1;
+  }
   /// Tokens of a head from `slot` on.
   void write(const Layout& layout, PagePlace page, Index kv_head, Index slot,
              RowsView<const T> first, RowsView<const T> second) {

@@ -68,7 +68,7 @@ struct Scale {
     return simd::mul(score, simd::broadcast(static_cast<T>(factor)));
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
-    detail::require_number(std::abs(factor) <= double{std::numeric_limits<float>::max()}, where,
+    detail::require_number(std::abs(factor) <= double(std::numeric_limits<float>::max()), where,
                            "Scale::factor", factor, "a finite number within float's range");
   }
 };
@@ -86,7 +86,7 @@ struct Softcap {
   void check(std::string_view where, Index, const MaskExtent&) const {
     using Range = std::numeric_limits<float>;  // of double, too: no model's cap is beyond
     detail::require_number(
-        double{Range::min()} <= cap && cap <= double{Range::max()}, where, "Softcap::cap", cap,
+        double(Range::min()) <= cap && cap <= double(Range::max()), where, "Softcap::cap", cap,
         "a positive number within float's range; leave the policy out to have none");
   }
 };
