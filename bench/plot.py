@@ -258,16 +258,16 @@ def main(arguments):
     if len(arguments) != 2:
         print(__doc__.splitlines()[0], file=sys.stderr)
         return 2
+    source, folder = map(pathlib.Path, arguments)
     try:
-        folder = pathlib.Path(arguments[1])
+        report = json.loads(source.read_text())
         folder.mkdir(parents=True, exist_ok=True)
+        draw_all(report, folder)
     except OSError as error:
-        print(f"plot.py: {arguments[1]}: not a folder to write to: {error}", file=sys.stderr)
+        print(f"plot.py: {error}", file=sys.stderr)
         return 2
-    try:
-        draw_all(json.loads(pathlib.Path(arguments[0]).read_text()), folder)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        print(f"plot.py: {arguments[0]}: not written by kv_memory: {error!r}", file=sys.stderr)
+    except (ValueError, LookupError, TypeError) as error:
+        print(f"plot.py: {source}: not written by kv_memory: {error!r}", file=sys.stderr)
         return 2
     return 0
 

@@ -117,11 +117,6 @@ std::string row(const BatchCase& c, const char* element, Index num_threads) {
 }
 
 void run(const Options& options) {
-  std::ofstream file;
-  if (!options.report.empty()) {  // before time is spent
-    file.open(options.report);
-    if (!file) throw OptionError("--report=" + options.report + ": cannot be written");
-  }
   std::vector<BatchCase> cases = batch_cases();
   std::string names;
   for (const BatchCase& c : cases)  // of one name, those of 1, 8 and 64 sequences
@@ -131,6 +126,11 @@ void run(const Options& options) {
   if (cases.empty())
     throw OptionError("--filter=" + options.filter + ": in the name of no case, which are " +
                       names);
+  std::ofstream file;
+  if (!options.report.empty()) {  // before time is spent
+    file.open(options.report);
+    if (!file) throw OptionError("--report=" + options.report + ": cannot be written");
+  }
   const auto put = [&](const std::string& text) {
     print(text);
     file << text << std::flush;

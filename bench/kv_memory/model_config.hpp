@@ -182,7 +182,7 @@ inline ModelConfig read_model_config(const std::filesystem::path& path) {
   std::ifstream stream(path);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   if (!stream) throw ConfigError(path.string() + ": cannot be read");
-  const std::filesystem::path whole = std::filesystem::weakly_canonical(path);  // "." has no name
+  const auto whole = std::filesystem::absolute(path).lexically_normal();  // "." has no name
   const auto name = path.filename() == "config.json" ? whole.parent_path().filename() : path.stem();
   return parse_model_config(text, path.string(), name.string());
 }

@@ -14,6 +14,7 @@
 
 #include "peers/peers.hpp"
 #include "shared/filter.hpp"
+#include "shared/standard_output.hpp"
 #include "speed/layer_case.hpp"
 #include "speed/layer_suite.hpp"
 #include "speed/limits.hpp"
@@ -115,9 +116,8 @@ int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
   } else {
     require_matched(benchmark::RunSpecifiedBenchmarks());
   }
-  if (options.report)
-    (to_file ? file : std::cout) << report_of(suite, layers, options) << std::flush;
-  if (to_file && !file)
+  if (options.report && !to_file) print(report_of(suite, layers, options));
+  if (to_file && !(file << report_of(suite, layers, options) << std::flush))
     throw OptionError("--report=" + options.report->string() + ": cannot be written");
   return all_right(suite, layers) ? 0 : 1;
 }

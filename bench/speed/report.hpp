@@ -93,20 +93,19 @@ inline std::string case_row(const ReportHead& head, const std::map<Index, Limits
   for (const CaseResult& result : of_case) {
     const SpeedCase& c = result.speed_case;
     const Samples* heed = result.find(heed_name);
-    /// Of another than heed: a time alone where there is none of heed's to compare it with.
     const auto missing = [&](const std::string& name) {
       return result.was_measured(name) ? "wrong" : none;
     };
     if (heed == nullptr) {
-      const auto alone = [&](const std::string& name) {
+      const auto ms_alone = [&](const std::string& name) {
         const Samples* other = result.find(name);
-        return other == nullptr ? missing(name) : three_digits(1e3 * other->best()) + " ms";
+        return other == nullptr ? missing(name) : three_digits(1e3 * other->best());
       };
       ms.push_back(missing(heed_name));
       for (auto* column : {&gflops, &roofline}) column->push_back(none);
-      vs_eigen.push_back(alone(eigen_name));
+      vs_eigen.push_back(ms_alone(eigen_name) + (result.find(eigen_name) ? " ms" : ""));
       for (std::size_t i = 0; i < others.size(); ++i)
-        others[i].push_back(alone(head.others[i].name));
+        others[i].push_back(ms_alone(head.others[i].name));
       continue;
     }
     const double seconds = heed->best();

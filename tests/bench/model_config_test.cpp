@@ -238,6 +238,22 @@ TEST(ModelConfig, NumbersOfPythonAreNotRead) {
   EXPECT_EQ(heed::bench::without_infinities(R"({"cut \)"), R"({"cut \)");
 }
 
+// Hubs keep links in a folder of the model's name to files that are named by their content.
+TEST(ModelConfig, IsNamedByTheFolderThatItIsFoundIn) {
+  const auto root = std::filesystem::path(testing::TempDir()) / "heed_model_names";
+  std::filesystem::remove_all(root);
+  std::filesystem::create_directories(root / "a-model");
+  std::filesystem::create_directories(root / "blobs");
+  std::ofstream(root / "blobs" / "abc123") << llama("");
+  std::filesystem::create_symlink("../blobs/abc123", root / "a-model" / "config.json");
+  using heed::bench::read_model_config;
+  EXPECT_EQ(read_model_config(root / "a-model" / "config.json").name, "a-model");
+  EXPECT_EQ(read_model_config(root / "a-model").name, "a-model");
+  EXPECT_EQ(read_model_config(root / "a-model" / ".").name, "a-model");
+  EXPECT_EQ(read_model_config(root / "blobs" / ".." / "a-model").name, "a-model");
+  std::filesystem::remove_all(root);
+}
+
 TEST(ModelConfig, HasNotMoreElementsThanCanBeCounted) {
   EXPECT_THAT(error_of(R"({"num_hidden_layers": 100000, "hidden_size": 2147483647,
       "num_attention_heads": 1, "head_dim": 2147483647})"),

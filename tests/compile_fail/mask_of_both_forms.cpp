@@ -10,6 +10,5 @@ struct EveryThird : heed::CausalMask {
     return 0x9249249249249249;
   }
   bool varies_by_head() const { return false; }
-  void check(std::string_view, heed::Index, const heed::MaskExtent&) const {}
 };
 void call(heed::RowsView<float> rows) { heed::attend(rows, rows, rows, EveryThird{}, 1.0, rows); }

@@ -31,7 +31,7 @@ struct SomeBody {
 
 /// An executor calls body(0) .. body(count - 1), in any order and on any threads, and returns when
 /// all are done; `concurrency` is the most bodies it ever runs at one time, for each of which (up
-/// to 512) a workspace that is kept holds scratch. The bodies that it is given here do not throw.
+/// to 1024) a workspace that is kept holds scratch. The bodies that it is given here do not throw.
 /// For example, over TBB:
 ///
 ///     struct TbbExecutor {

@@ -109,10 +109,10 @@ struct StripsView {
   constexpr StripsView(const RowsView<T>& whole)  // NOLINT(*-explicit-*)
       : StripsView(whole.data, whole.rows, whole.cols, whole.stride, strip_width) {}
 
-  /// The address of (r, c), which the columns behind it in the same strip follow.
+  /// The address of (r, c), which the columns behind it in the same strip follow. Without rows
+  /// there may be no memory, and it is `data`.
   constexpr T* at(Index r, Index c) const noexcept {
-    const Index offset = c / strip_width * strip + r * stride + c % strip_width;
-    return offset == 0 ? data : data + offset;  // g++ warns of `advanced`, as of a null read here
+    return rows == 0 ? data : data + c / strip_width * strip + r * stride + c % strip_width;
   }
 };
 

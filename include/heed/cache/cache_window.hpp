@@ -19,8 +19,9 @@ namespace heed {
 ///
 /// One more page behind the window is kept, so that `truncate` can take back the last append
 /// whatever its length, and otherwise go back 64 tokens from the longest that the sequence has
-/// been. Sources: Beltagy et al. 2020, arXiv:2004.05150 (windows); Xiao et al. 2023 (StreamingLLM),
-/// arXiv:2309.17453 (sinks; there the cached keys are rotated anew, to positions in the cache).
+/// been; to the sinks, or some of them, it always can. Sources: Beltagy et al. 2020,
+/// arXiv:2004.05150 (windows); Xiao et al. 2023 (StreamingLLM), arXiv:2309.17453 (sinks; there the
+/// cached keys are rotated anew, to positions in the cache).
 struct CacheWindow {
   Index num_sink_tokens = 0;  ///< first tokens, which stay
   Index window_left = -1;     ///< required: tokens before the next one that stay

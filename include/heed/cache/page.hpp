@@ -165,8 +165,8 @@ template <class S>
 concept HasChannelScales =
     has_scales<typename S::Element> && S::key_scales == KeyScales::per_channel;
 
-// Whether a source has members of these names, whatever they are: that can be called, or of which
-// there is one.
+// Whether a source has a member of that name which could be meant: the only one, or one that can be
+// called as heed would.
 template <class S>
 concept NamesDropped = requires { &S::dropped; } || requires(const S& source) { source.dropped(); };
 template <class S>

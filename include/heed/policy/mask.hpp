@@ -96,10 +96,17 @@ concept PageMask = requires(const M& mask, Index head, Index row, const MaskExte
   mask.check("where", head, extent);
 };
 
-/// What `attend` and the layers take as a mask. Of both forms, as a PageMask derived from
-/// CausalMask would be, it is none: half of it would not be asked.
+namespace detail {
+
 template <class M>
-concept MaskPolicy = RangeMask<M> != PageMask<M>;
+concept NamesPageMask = requires { &M::bits; } || requires { &M::range; };
+
+}  // namespace detail
+
+/// What `attend` and the layers take as a mask. With parts of both forms, as a PageMask derived
+/// from CausalMask has, it is none: some would not be asked.
+template <class M>
+concept MaskPolicy = (RangeMask<M> && !detail::NamesPageMask<M>) || (PageMask<M> && !RangeMask<M>);
 
 namespace detail {
 

@@ -157,19 +157,16 @@ struct Bias {
 /// there is ignored. What it throws comes through; a part of the output may be written by then.
 template <class Function>
 struct CustomScore {
-  static_assert(
-      requires(const Function& f, Index i) {
-        { f(1.0F, i, i, i) } -> std::convertible_to<double>;
-      },
-      "heed: a CustomScore's function must be callable as const, as `float f(float score, Index "
-      "head, Index query_position, Index key_position)`.");
-
   Function function;
 
   explicit CustomScore(Function f) : function(std::move(f)) {}
 
   template <class T>
   simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite& site) const {
+    constexpr bool is_callable = std::is_invocable_r_v<T, const Function&, T, Index, Index, Index>;
+    static_assert(is_callable,
+                  "heed: a CustomScore's function must be callable as const, as `float f(float "
+                  "score, Index head, Index query_position, Index key_position)`.");
     T lane[simd::lanes<T>];
     simd::store(lane, score);
     const Index position = site.extent.query_position(site.q_row);
@@ -257,12 +254,13 @@ auto as_score_policy(const S& score) {
 /// chain(softmax_scale, Softcap{50}): scaled, then capped. A number means Scale here, too.
 template <class... Scores>
 [[nodiscard]] auto chain(const Scores&... scores) {
-  static_assert(
-      ((std::is_arithmetic_v<Scores> || ScorePolicy<Scores, float> ||
-        ScorePolicy<Scores, double>) &&
-       ...),
-      "heed: what is chained needs `apply<T>(packet, site)` and `check` (policy/score.hpp). Wrap a "
-      "lambda in CustomScore.");
+  constexpr auto is_checked = []<class S>(const S*) {
+    return std::is_arithmetic_v<S> ||
+           requires(const S& score, const MaskExtent& extent) { score.check("", Index{}, extent); };
+  };
+  static_assert((is_checked(static_cast<const Scores*>(nullptr)) && ...),
+                "heed: what is chained needs `apply<T>(packet, site)` and `check` "
+                "(policy/score.hpp). Wrap a lambda in CustomScore.");
   return ScoreChain<decltype(detail::as_score_policy(scores))...>{
       {detail::as_score_policy(scores)...}};
 }
