@@ -4,6 +4,7 @@
 /// are the layers that have one, to the bit.
 
 #include <array>
+#include <type_traits>
 #include <utility>
 
 #include <gtest/gtest.h>
@@ -25,39 +26,44 @@ constexpr Index num_tokens = 9;
 
 /// Runs `pass(layer, out)` with a layer that ends with its heads and with one that has its last
 /// projection.
-/// \param make  (weights): a layer
-template <class T, class Weights, class Make, class Pass>
-void expect_same(const Weights& weights, Index model_dim, const Make& make, const Pass& pass) {
-  const Identity<T> identity(weights.out.in());
-  Weights unprojected = weights;
-  unprojected.out = {.projection = &identity};
-  Matrix<T> heads(num_tokens, weights.out.in()), found(num_tokens, model_dim),
+template <class Layer, class Case, class Pass>
+void expect_same(const Case& layer_case, const Pass& pass) {
+  auto weights = layer_case.weights();
+  const auto out = weights.out;
+  const auto make = [&] { return Layer(layer_case.shape(), weights, layer_case.rope()); };
+  using T = std::remove_const_t<typename decltype(out.bias)::value_type>;
+  const Index model_dim = layer_case.shape().model_dim;
+  Matrix<T> heads(num_tokens, out.in()), found(num_tokens, model_dim),
       expected(num_tokens, model_dim);
-  pass(make(unprojected), view(heads));
-  weights.out.apply(view(std::as_const(heads)), view(found));
-  pass(make(weights), view(expected));
+  pass(make(), view(expected));
+  const Identity<T> identity(out.in());
+  weights.out = {.projection = &identity};
+  pass(make(), view(heads));
+  out.apply(view(std::as_const(heads)), view(found));
   EXPECT_EQ(found.data, expected.data);
 }
 
-/// A prompt, then one token more, and the same in a batch of two sequences.
-template <class T>
-auto cached_passes(const Matrix<T>& x, const auto& make_cache) {
-  const auto one_by_one = [&x, make_cache](const auto& layer, RowsView<T> out) {
-    auto cache = make_cache();
+/// The passes that all layers have: a prompt and a token more, a batch of two sequences, and no
+/// cache.
+template <class Layer, class Case, class T>
+void expect_same_passes(const Case& layer_case, const Matrix<T>& x) {
+  const auto expect = [&](const auto& pass) { expect_same<Layer>(layer_case, pass); };
+  expect([&](const auto& layer, auto out) {
+    auto cache = layer_case.cache(num_tokens);
     layer.forward(view(x).middle_rows(0, num_tokens - 1), cache, CausalMask{},
                   out.middle_rows(0, num_tokens - 1));
     layer.forward(view(x).middle_rows(num_tokens - 1, 1), cache, CausalMask{},
                   out.middle_rows(num_tokens - 1, 1));
-  };
-  const auto batch = [&x, make_cache](const auto& layer, RowsView<T> out) {
-    auto first = make_cache(), second = make_cache();
+  });
+  expect([&](const auto& layer, auto out) {
+    auto first = layer_case.cache(4), second = layer_case.cache(num_tokens - 4);
     using Sequence = BatchSequence<decltype(first), CausalMask>;
     layer.forward_batch(view(x),
                         std::array{Sequence{.seqlen = 4, .cache = &first},
                                    Sequence{.seqlen = num_tokens - 4, .cache = &second}},
                         out);
-  };
-  return std::pair(one_by_one, batch);
+  });
+  expect([&](const auto& layer, auto out) { layer.forward(view(x), CausalMask{}, out); });
 }
 
 template <class T>
@@ -66,25 +72,16 @@ using Reals = testing::Types<float, double>;
 TYPED_TEST_SUITE(Unprojected, Reals);
 
 TYPED_TEST(Unprojected, GroupedLayersGiveTheirHeads) {
+  using Layer = GroupedQueryAttention<TypeParam>;
   Random random(1);
   for (int i = 0; i < 10; ++i) {
     const GroupedCase<TypeParam> layer_case(test::random_features(random), random);
-    const Index model_dim = layer_case.shape().model_dim;
-    const auto x = test::normal_matrix<TypeParam>(num_tokens, model_dim, random);
-    const auto make = [&](const GroupedWeights<TypeParam>& weights) {
-      return GroupedQueryAttention<TypeParam>(layer_case.shape(), weights, layer_case.rope());
-    };
-    const auto expect = [&](const auto& pass) {
-      expect_same<TypeParam>(layer_case.weights(), model_dim, make, pass);
-    };
-    const auto [one_by_one, batch] = cached_passes(x, [&] { return layer_case.cache(num_tokens); });
-    expect(one_by_one);
-    expect(batch);
-    expect([&](const auto& layer, auto out) { layer.forward(view(x), CausalMask{}, out); });
-    expect([&](const auto& layer, auto out) {
+    const auto x = test::normal_matrix<TypeParam>(num_tokens, layer_case.shape().model_dim, random);
+    expect_same_passes<Layer>(layer_case, x);
+    expect_same<Layer>(layer_case, [&](const auto& layer, auto out) {
       layer.forward_cross(view(x), view(x), view(x), NoMask{}, out);
     });
-    expect([&](const auto& layer, auto out) {
+    expect_same<Layer>(layer_case, [&](const auto& layer, auto out) {
       auto memory = layer_case.cache(num_tokens);
       layer.append_memory(view(x), view(x), memory);
       layer.forward_cross(view(x), std::as_const(memory), NoMask{}, out);
@@ -96,18 +93,9 @@ TYPED_TEST(Unprojected, LatentLayersGiveTheirHeads) {
   Random random(2);
   for (int i = 0; i < 10; ++i) {
     const LatentCase<TypeParam> layer_case(test::random_features_of_latents(random), random);
-    const Index model_dim = layer_case.shape().model_dim;
-    const auto x = test::normal_matrix<TypeParam>(num_tokens, model_dim, random);
-    const auto make = [&](const LatentWeights<TypeParam>& weights) {
-      return MultiHeadLatentAttention<TypeParam>(layer_case.shape(), weights, layer_case.rope());
-    };
-    const auto expect = [&](const auto& pass) {
-      expect_same<TypeParam>(layer_case.weights(), model_dim, make, pass);
-    };
-    const auto [one_by_one, batch] = cached_passes(x, [&] { return layer_case.cache(num_tokens); });
-    expect(one_by_one);
-    expect(batch);
-    expect([&](const auto& layer, auto out) { layer.forward(view(x), CausalMask{}, out); });
+    expect_same_passes<MultiHeadLatentAttention<TypeParam>>(
+        layer_case,
+        test::normal_matrix<TypeParam>(num_tokens, layer_case.shape().model_dim, random));
   }
 }
 
