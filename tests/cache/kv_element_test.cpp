@@ -6,6 +6,7 @@
 #include <cmath>
 #include <initializer_list>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -208,9 +209,13 @@ void expect_finite_however_often_truncated(std::uint64_t seed) {
   KvCache<FullKv<1, width>, Element> cache(128);
   test::Random random(seed);
   std::vector<float> rows(128 * width);
-  for (float& x : rows)
-    x = static_cast<float>(std::clamp(4 * random.uniform() - 2, -1.0, 1.0)) *
-        detail::largest_number * 0.99999F;
+  const auto draw = [&](float* from, Index count) {
+    for (float& x : std::span(from, static_cast<std::size_t>(count))) {
+      const double part = 2 * random.uniform() - 1;  // half of them are the largest
+      x = static_cast<float>(part > 0 ? 1 : part) * detail::largest_number * 0.99999F;
+    }
+  };
+  draw(rows.data(), 128 * width);
   const auto append = [&](Index begin, Index count) {
     const HeadsView<const float> view(rows.data() + begin * width, 1, count, width);
     cache.append(view, view);
@@ -218,6 +223,7 @@ void expect_finite_however_often_truncated(std::uint64_t seed) {
   append(0, 128);
   for (int i = 0; i < 30; ++i) {
     cache.truncate(63);
+    draw(rows.data() + 63 * width, width);
     append(63, 1), append(64, 64);
   }
   std::vector<float> found(rows.size());

@@ -135,9 +135,9 @@ struct TaskMemory {
     bytes = Scratch::bytes(rows, head_dim, head_dim_v, page_scratch);
   }
   /// A block for every task that the executor may ever run at once, so that no task allocates, in
-  /// this call or in a later one of more tasks. (A workspace of one call makes none; of
-  /// more tasks at once than processors have threads, those beyond make theirs when they run.) To
-  /// be called when all else of the call is borrowed, which would take these blocks.
+  /// this call or in a later one of more tasks. (A workspace of one call makes none; of more
+  /// tasks at once than processors have threads, those beyond make theirs when they run.) To be
+  /// called when all else of the call is borrowed, which would take these blocks.
   void reserve(const AnyExecutor& executor) const {
     constexpr Index most = 1024;
     workspace.reserve(std::min(executor.concurrency(), most), bytes);

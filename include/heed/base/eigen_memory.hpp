@@ -11,6 +11,7 @@
 
 namespace heed::detail {
 
+// What can be passed to these derives from the one class or the other, directly or not.
 template <class Derived>
 void take_dense(const Eigen::DenseBase<Derived>&);
 template <class Derived>
@@ -29,6 +30,7 @@ template <class M>
 inline constexpr bool has_memory = bool(std::remove_cvref_t<M>::Flags & Eigen::DirectAccessBit) &&
                                    requires(std::remove_reference_t<M>& matrix) { matrix.data(); };
 
+/// Of its first element, or a null pointer.
 template <class M>
 auto address_of(M& matrix) {
   if constexpr (has_memory<M>)

@@ -65,7 +65,7 @@ struct OpenMpExecutor {
   template <class Body>
   void parallel_for(Index count, const Body& body) const {
     if (count == 1 || num_threads <= 1) return SerialExecutor{}.parallel_for(count, body);
-    const int threads = static_cast<int>(std::min<Index>(num_threads, 1 << 15));
+    const int threads = static_cast<int>(std::min<Index>(num_threads, 1 << 15));  // OpenMP's type
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (Index task = 0; task < count; ++task) body(task);
   }

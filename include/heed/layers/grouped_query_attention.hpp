@@ -35,7 +35,6 @@ namespace heed {
 /// A `score` may stand before `out`: a number for another softmax scale than the layer's, or a
 /// policy that contains the scale (policy/score.hpp). `out` is [rows of x, out of weights.out], as
 /// wide as x but for a projection of your own, overwritten, and may be x but in forward_cross.
-///
 /// A pass that throws ShapeError or CapacityError leaves cache and out as they were. If a number
 /// cannot be stored, or a pool or an executor fails on the way, it takes its tokens back; a cache
 /// with a window may then hide tokens that only earlier queries saw, and one with scales per
@@ -71,6 +70,7 @@ class GroupedQueryAttention : public GroupedProjections<T> {
   /// holds.
   /// \param cache  KvCache<FullKv<...>, Element>, of any element that T computes (base/element.hpp)
   /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
+  /// \param out    [seqlen_q, out of weights.out], overwritten
   /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,

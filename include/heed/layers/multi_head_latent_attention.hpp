@@ -59,6 +59,7 @@ class MultiHeadLatentAttention : public LatentProjections<T> {
   /// Appends the latents of x [seqlen_q, model_dim] to the cache, and attends to all it holds.
   /// \param cache  KvCache<LatentKv<...>, Element>, of any element that T computes
   /// \param mask   what each row sees of all that the cache then holds (policy/mask.hpp)
+  /// \param out    [seqlen_q, out of weights.out], overwritten; may be x
   /// \throws ShapeError, CapacityError, PoolExhaustedError, ElementError
   template <PageSource Cache, class Mask, class Score>
   void forward(RowsView<const T> x, Cache& cache, const Mask& mask, const Score& score,

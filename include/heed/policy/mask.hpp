@@ -98,6 +98,7 @@ concept PageMask = requires(const M& mask, Index head, Index row, const MaskExte
 
 namespace detail {
 
+/// Whether a mask has a part of a PageMask.
 template <class M>
 concept NamesPageMask = requires { &M::bits; } || requires { &M::range; };
 
