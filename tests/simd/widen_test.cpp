@@ -4,6 +4,10 @@
 
 #include "heed/simd/widen.hpp"
 
+#if defined(__SSE3__)
+#include <pmmintrin.h>
+#endif
+
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -35,7 +39,9 @@ using Cases = testing::Types<Case<float, f16>, Case<float, bf16>, Case<float, in
                              Case<double, float>, Case<double, f16>, Case<double, int8>>;
 TYPED_TEST_SUITE(Widen, Cases);
 
-TYPED_TEST(Widen, IsExact) {
+/// Holds every element against what a cast makes of it.
+template <class TypeParam>
+void expect_exact() {
   using T = typename TypeParam::Wide;
   using Element = typename TypeParam::Narrow;
   std::vector<Element> elements;
@@ -60,6 +66,19 @@ TYPED_TEST(Widen, IsExact) {
     }
   }
 }
+
+TYPED_TEST(Widen, IsExact) { expect_exact<TypeParam>(); }
+
+#if defined(__SSE3__)
+// A caller may have the processor take subnormal floats as 0, as all programs do of which a part
+// was compiled with -ffast-math. A subnormal f16 is none as float.
+TEST(WidenOfF16, IsExactWhereSubnormalsCountAsZero) {
+  const unsigned before = _MM_GET_DENORMALS_ZERO_MODE();
+  _MM_SET_DENORMALS_ZERO_MODE(_MM_DENORMALS_ZERO_ON);
+  expect_exact<Case<float, f16>>();
+  _MM_SET_DENORMALS_ZERO_MODE(before);
+}
+#endif
 
 }  // namespace
 }  // namespace heed

@@ -79,14 +79,18 @@ inline Packet<float> widen(const bf16* from) {
 }
 inline Packet<float> widen(const f16* from) {
   const __m128i bits = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
-  // An exponent of f16 is 112 less than float's; a product makes up for it, and normalises what is
-  // subnormal. Only that of inf and NaN is larger still.
-  const __m128i magnitude = _mm_slli_epi32(_mm_and_si128(bits, _mm_set1_epi32(0x7FFF)), 13);
-  const __m128i is_special = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32((0x7C00 << 13) - 1));
+  const __m128i magnitude = _mm_and_si128(bits, _mm_set1_epi32(0x7FFF));
+  // An exponent of f16 is 112 less than float's, that of inf and NaN twice as much. What is
+  // subnormal are whole numbers of 2^-24; as subnormal floats on the way they might count as 0.
+  const __m128i is_special = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7BFF));
+  const __m128i is_normal = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x03FF));
+  const __m128i less = _mm_set1_epi32(112 << 23);
+  const __m128i exponent = _mm_add_epi32(less, _mm_and_si128(is_special, less));
+  const __m128 normal = _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(magnitude, 13), exponent));
+  const __m128 subnormal = _mm_mul_ps(_mm_cvtepi32_ps(magnitude), _mm_set1_ps(0x1p-24F));
   const __m128i sign = _mm_slli_epi32(_mm_and_si128(bits, _mm_set1_epi32(0x8000)), 16);
-  const __m128i more = _mm_and_si128(is_special, _mm_set1_epi32(0x7F800000));
-  return _mm_or_ps(_mm_mul_ps(_mm_castsi128_ps(magnitude), _mm_set1_ps(0x1p112F)),
-                   _mm_castsi128_ps(_mm_or_si128(sign, more)));
+  return _mm_or_ps(_mm_blendv_ps(subnormal, normal, _mm_castsi128_ps(is_normal)),
+                   _mm_castsi128_ps(sign));
 }
 inline Packet<float> widen(const int8* from) {
   std::int32_t four;
