@@ -130,14 +130,23 @@ TEST(EncodeRow, OfInt8TakesTheEvenOneOfTwo) {
             (std::vector{0, 2, 0, -2, 126, 127, -127, 127}));
 }
 
-TEST(EncodeRow, OfInt4TakesTheEvenNibbleOfTwo) {
-  EXPECT_EQ(encoded<int4>({0.0F, 2.0F, -2.0F, 14.0F, -14.0F, 16.0F, -1e30F}, 1, 0, 0),
-            (std::vector{1, 1, -3, 13, -15, 15, -15}));
+// So errors of zeros do not add up along a row of values, nor over the tokens of a column.
+TEST(EncodeRow, OfInt4TakesBothCodesBesideZeroInTurns) {
+  const std::vector<float> zeros(70, 0.0F);
+  for (const Index row : {4, 7}) {
+    const std::vector<int> codes = encoded<int4>(zeros, 1, 0, row);
+    for (std::size_t i = 0; i < codes.size(); ++i)
+      EXPECT_EQ(codes[i], (static_cast<std::size_t>(row) + i) % 2 == 0 ? 1 : -1)
+          << row << ", " << i;
+  }
+  EXPECT_EQ(encoded<int4>({2.0F, 2.0F, -14.0F, 16.0F, -1e30F}, 1, 0, 0),
+            (std::vector{3, 1, -13, 15, -15}));
 }
 
 TYPED_TEST(EncodeRowOf, WithoutAScaleTakesTheCodeNearestToZero) {
-  const int expected = std::same_as<TypeParam, int4> ? 1 : 0;
-  EXPECT_EQ(encoded<TypeParam>({3.0F, 3.0F, 3.0F}, 0, 3, 2), (std::vector(3, expected)));
+  const auto expected =
+      std::same_as<TypeParam, int4> ? std::vector{1, -1, 1} : std::vector{0, 0, 0};
+  EXPECT_EQ(encoded<TypeParam>({3.0F, 3.0F, 3.0F}, 0, 3, 2), expected);
 }
 
 }  // namespace
