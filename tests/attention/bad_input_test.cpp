@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
+#include "heed/attention/matrix_source.hpp"
 #include "heed/attention/merge.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "heed/policy/mask_element.hpp"
@@ -210,6 +211,20 @@ TEST(AttendRefuses, Caches) {
                       "expected [6, 3, 8]"},
                      [&] { attend(query, cache, NoMask{}, 0.5, operands.heads(out, 6, 3, 4)); });
   EXPECT_TRUE(operands.untouched());
+}
+
+TEST(MatrixSourceRefuses, ValuesThatAreNotThoseOfTheKeys) {
+  const Operands operands;
+  const auto refuse = [&](std::string_view found, Index num_heads, Index rows) {
+    expect_shape_error(
+        {"heed::MatrixSource: value [num_kv_heads, seqlen_kv, head_dim_v] has shape ", found,
+         ", expected [2, 5, 8]"},
+        [&] {
+          MatrixSource<float>(operands.key, operands.heads(operands.value, num_heads, rows, 8));
+        });
+  };
+  refuse("[2, 4, 8]", 2, 4);
+  refuse("[3, 5, 8]", 3, 5);
 }
 
 TEST(AttendBatchRefuses, ASequenceAmongMany) {

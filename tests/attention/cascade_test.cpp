@@ -227,6 +227,21 @@ TEST_F(CascadeOfFloats, GivesThemInWavesToo) {
     EXPECT_EQ(batch.together(0.25, {.executor = executor}), alone);
 }
 
+// In the second of three waves one tile ends and another one begins: neither takes the place of
+// what the other has found, whichever is merged first.
+TEST_F(CascadeOfFloats, GivesThemWhereTilesGoOnFromWaveToWave) {
+  const PagePool<FullKv<2, 24, 17>> pool(2000);
+  std::vector<Cache> caches;
+  for (int i = 0; i < 2; ++i) {  // of 33 splits, in two tiles or more; a wave has 64
+    caches.emplace_back(pool, 33'000);
+    for (int part = 0; part < 11; ++part) grow(caches.back(), 3000);
+  }
+  Batch<Cache, CausalMask> batch;
+  for (const Cache& cache : caches) batch.add(cache, CausalMask{}, query(64));
+  EXPECT_EQ(batch.together(0.25, {.executor = test::BackwardExecutor{}}),
+            batch.one_by_one(0.25, {}));
+}
+
 // Sliding caches share what all of them hold, and those that have dropped other tokens go alone.
 TEST_F(CascadeOfFloats, GivesThemOverSlidingCaches) {
   const CacheWindow window{.num_sink_tokens = 70, .window_left = 1500};

@@ -11,18 +11,12 @@
 #include <gtest/gtest.h>
 
 #include "heed/base/thread_pool.hpp"
+#include "support/executors.hpp"  // BackwardExecutor
 
 namespace heed {
 namespace {
 
-/// A user's own, as small as one can be: the last task first.
-struct BackwardExecutor {
-  Index concurrency() const { return 1; }
-  template <class Body>
-  void parallel_for(Index count, const Body& body) const {
-    for (Index task = count - 1; task >= 0; --task) body(task);
-  }
-};
+using test::BackwardExecutor;
 
 struct NamedExecutor {
   const char* name;
@@ -98,6 +92,24 @@ TEST_P(ExecutorTest, RethrowsAnExceptionWhenAllTasksAreDone) {
   EXPECT_EQ(done, 60);
   executor.parallel_for(3, body);  // and works on
   EXPECT_EQ(done, 63);
+}
+
+struct Failure {
+  Index task;
+};
+
+// Others may be its consequences. Of these two executors the order is known.
+TEST(AnyExecutor, RethrowsTheFirstOfSeveralExceptions) {
+  const auto rethrown_by = [](const AnyExecutor& executor) -> Index {
+    try {
+      executor.parallel_for(3, [](Index task) { throw Failure{task}; });
+    } catch (const Failure& failure) {
+      return failure.task;
+    }
+    return -1;
+  };
+  EXPECT_EQ(rethrown_by(SerialExecutor{}), 0);
+  EXPECT_EQ(rethrown_by(BackwardExecutor{}), 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ExecutorTest, testing::ValuesIn(executors()),

@@ -137,6 +137,7 @@ TEST(Workspace, MovesWithItsMemoryAndCopiesWithout) {
   const std::size_t held = workspace.bytes();
   Workspace moved(std::move(workspace));
   EXPECT_EQ(moved.bytes(), held);
+  EXPECT_EQ(workspace.bytes(), 0U);  // NOLINT(bugprone-use-after-move): it is an empty one
   EXPECT_EQ(moved.borrow(1000).data(), block);
 }
 

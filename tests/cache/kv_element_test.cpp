@@ -177,8 +177,25 @@ TEST(RotatedCache, HoldsNoNumberThatItWouldGiveBackAsInf) {
   EXPECT_TRUE(std::ranges::all_of(found, [](float x) { return std::isfinite(x); }));
 }
 
+// Nor of values that are wider than keys, or the other way: the wider row adds up more numbers.
+template <Index head_dim, Index head_dim_v>
+void expect_wider_row_refused() {
+  KvCache<FullKv<1, head_dim, head_dim_v>, Rotated<int8>> cache(1);
+  std::vector<float> key(head_dim, 1.0F), value(head_dim_v, 1.0F);
+  // 4 of them add up to less than the largest number, 64 to more.
+  std::ranges::fill(head_dim > head_dim_v ? key : value, std::numeric_limits<float>::max() / 16);
+  EXPECT_THROW(cache.append(RowsView<const float>(key.data(), 1, head_dim),
+                            RowsView<const float>(value.data(), 1, head_dim_v)),
+               ElementError);
+  EXPECT_EQ(cache.seqlen(), 0);
+}
+TEST(RotatedCache, MeasuresNumbersByTheWiderOfBothRows) {
+  expect_wider_row_refused<4, 64>();
+  expect_wider_row_refused<64, 4>();
+}
+
 // The page that an append began in is kept in float until another takes its place: tokens may be
-// taken back in one step or in several.
+// taken back in one step or in several, and by a fork as well.
 TEST(KvElement, TruncatesToAKeptPageByAnyWay) {
   using Cache = KvCache<FullKv<1, 8>, PerChannel<int8>>;
   test::Random random(4);
@@ -191,9 +208,12 @@ TEST(KvElement, TruncatesToAKeptPageByAnyWay) {
       cache.append(view, view);
     };
     append(0, 60), append(60, 70);
-    for (const Index length : lengths) cache.truncate(length);
-    std::vector<float> keys(static_cast<std::size_t>(cache.seqlen() * 8));
+    Cache fork = cache.fork();
+    for (const Index length : lengths) cache.truncate(length), fork.truncate(length);
+    std::vector<float> keys(static_cast<std::size_t>(cache.seqlen() * 8)), keys_of_fork = keys;
     cache.read_key(0, {keys.data(), cache.seqlen(), 8});
+    fork.read_key(0, {keys_of_fork.data(), cache.seqlen(), 8});
+    EXPECT_EQ(keys_of_fork, keys);
     return keys;
   };
   const std::vector<float> appended(rows.begin(), rows.begin() + 62 * 8);

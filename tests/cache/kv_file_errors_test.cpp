@@ -204,6 +204,10 @@ TEST_F(KvFileErrors, StatesThatCannotBeAreRefused) {
   refused("\"released_pages\":\"0\"", "\"released_pages\":\"1\"", "260, 35 and 1");
   refused("\"released_pages\":\"0\"", "\"released_pages\":\"999999999999999\"",
           "260, 35 and 999999999999999");
+  // Nor can a cache without a window have let anything go.
+  expect_refused(with_replaced(file_, "\"dropped_tokens\":\"0\"", "\"dropped_tokens\":\"1\""),
+                 "seqlen, dropped_tokens and released_pages are 100, 1 and 0 in the file, which "
+                 "cannot be with the cache's window");
   expect_refused(with_replaced(file_, "\"released_pages\":\"0\"", "\"released_pages\":\"1\""),
                  "seqlen, dropped_tokens and released_pages are 100, 0 and 1 in the file, which "
                  "cannot be with the cache's window");
@@ -252,7 +256,7 @@ TEST_F(KvFileErrors, MovedFromCachesAreRefused) {
                            [&] { load_from(file_, moved); });
 }
 
-/// Takes or gives so many bytes, and then fails.
+/// Takes or gives so many bytes, and then fails: at more of them, and at the end of writing.
 class FailingBuffer : public std::streambuf {
  public:
   FailingBuffer(std::string content, std::size_t left) : content_(std::move(content)), left_(left) {
@@ -262,6 +266,7 @@ class FailingBuffer : public std::streambuf {
  private:
   int_type underflow() override { throw std::runtime_error("the disk is gone"); }
   int_type overflow(int_type c) override { return left_ == 0 ? traits_type::eof() : (--left_, c); }
+  int sync() override { return left_ == 0 ? -1 : 0; }
 
   std::string content_;
   std::size_t left_;
@@ -278,6 +283,10 @@ TEST_F(KvFileErrors, StreamsThatFail) {
     std::istream from(&buffer);
     EXPECT_THROW(load(from, cache_), FileError);
   }
+  FailingBuffer takes_all(file_, file_.size());  // but they get no further, as on a full disk
+  std::ostream to_full(&takes_all);
+  expect_error("heed::save: the stream did not take the file's " + size + " bytes",
+               [&] { save(saved_cache_, to_full); });
   FailingBuffer buffer(file_, 700);
   std::istream from(&buffer);
   expect_error("heed::load: the stream failed within the 8704 bytes of its pages",

@@ -5,6 +5,7 @@
 
 #include "heed/cache/kv_file.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -70,6 +71,9 @@ TYPED_TEST(SavedCache, IsThereAgain) {
     EXPECT_TRUE(saved(own) == saved(pooled));
     load_from(saved(own), pooled_again);
     this->tokens_.expect_held(pooled_again, count);
+    // Back into a page of which it has kept one of its own in float.
+    pooled_again.truncate(std::min<Index>(count, 30));
+    this->tokens_.expect_held(pooled_again, std::min<Index>(count, 30));
     this->expect_same_again(own, pooled_again);
     this->expect_same_again(pooled, own_again);
   }
@@ -78,12 +82,15 @@ TYPED_TEST(SavedCache, IsThereAgain) {
 TYPED_TEST(SavedCache, HoldsNothingThatWasTruncatedOrIsAnothers) {
   using Cache = typename TypeParam::Cache;
   typename TestFixture::Pool pool(12);
-  Cache five(300), truncated(300), longer(pool, 300), with_open_page(pool, 300), without(pool, 300),
+  Cache five(300), longer(pool, 300), with_open_page(pool, 300), without(pool, 300),
       prefix(pool, 300);
   this->tokens_.append(five, 0, 5);
-  this->tokens_.append(truncated, 0, 50);
-  truncated.truncate(5);
-  EXPECT_TRUE(saved(truncated) == saved(five));
+  for (const Index count : {50, 70}) {  // with a whole page too
+    Cache truncated(300);
+    this->tokens_.append(truncated, 0, count);
+    truncated.truncate(5);
+    EXPECT_TRUE(saved(truncated) == saved(five));
+  }
   this->tokens_.append(longer, 0, 50);
   prefix.assign_prefix(longer, 5);
   EXPECT_TRUE(saved(prefix) == saved(five));

@@ -6,7 +6,9 @@
 #include "heed/cache/page_pool.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,6 +18,7 @@
 #include <gtest/gtest.h>
 
 #include "heed/cache/kv_cache.hpp"
+#include "heed/cache/page_table.hpp"
 #include "support/cached_tokens.hpp"  // FullTokens
 #include "support/shape_error.hpp"    // expect_shape_error
 
@@ -100,8 +103,12 @@ TEST_F(PagePoolTest, SharesPrefixes) {
   tokens_.append(cache, 128, 20);
   EXPECT_EQ(pool_.free_pages(), 1);
   tokens_.expect_held(cache, 148);
-  cache.assign_prefix(cache, 30);
-  tokens_.expect_held(cache, 30);
+  Cache alone(200);  // has a prefix of itself too
+  tokens_.append(alone, 0, 70);
+  for (Cache* const each : {&cache, &alone}) {
+    each->assign_prefix(*each, 30);
+    tokens_.expect_held(*each, 30);
+  }
 }
 
 TEST_F(PagePoolTest, WithoutPagesChangesNothing) {
@@ -296,14 +303,42 @@ TEST_F(PagePoolTest, GetsBackWhatAWindowHasPassed) {
   EXPECT_EQ(most, 4);  // sinks, the page behind the window, and a window over an edge
   EXPECT_EQ(cache.seqlen(), 400);
   cache.truncate(400 - 64);
-  expect_shape_error({"heed::KvCache::truncate: cannot keep 200 of 336 tokens: the last one's "
+  expect_shape_error({"heed::KvCache::truncate: cannot keep 330 of 336 tokens: the last one's "
                       "window begins before token 320, and what is there was let go"},
-                     [&] { cache.truncate(200); });
+                     [&] { cache.truncate(330); });
   EXPECT_EQ(cache.seqlen(), 336);
   expect_error<CapacityError>(
       "heed::KvCache: 336 tokens are cached and 300 more were given, but the capacity is 256; with "
       "the window they are 6 pages: append fewer at a time, or make it window.capacity(300)",
       [&] { tokens_.append(cache, 0, 300); });
+  cache.truncate(331);  // the last one's window begins where the gap ends
+  EXPECT_EQ(cache.seqlen(), 331);
+}
+
+// The window moves on with the next token alone: these were appended at once.
+TEST_F(PagePoolTest, HidesNothingWhereNothingIsTruncated) {
+  Cache cache(pool_, 300, CacheWindow{.window_left = 10});
+  tokens_.append(cache, 0, 300);
+  cache.truncate(300);
+  tokens_.expect_held(cache, 300);
+}
+
+// Caches ask for room first, so only another thread that takes pages meanwhile can bring one here.
+TEST(PageTable, IsAsItWasWhenTheStoreHasTooFewPages) {
+  const auto store = std::make_shared<detail::PageStore>(6, 1, 64);
+  detail::PageTable table(store, detail::Placement::pooled, 1000, CacheWindow{.window_left = 0});
+  table.extend(4 * page_size);
+  const auto pages = [&] {
+    std::vector<const std::byte*> places;
+    table.for_each_page([&](const detail::PagePlace& page) { places.push_back(page.first); });
+    return places;
+  };
+  const auto before = pages();
+  // Three of its pages are behind the window, and two are free: five for the six that it needs.
+  EXPECT_THROW(table.extend(6 * page_size), PoolExhaustedError);
+  EXPECT_EQ(pages(), before);
+  EXPECT_EQ(table.seqlen(), 4 * page_size);
+  EXPECT_EQ(store->free_pages(), 2);
 }
 
 // What is kept sees nothing of what was let go, though the window began there.

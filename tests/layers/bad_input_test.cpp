@@ -99,6 +99,10 @@ TEST(GroupedLayerRefuses, Shapes) {
       "shape.model_dim is -1, expected a positive size, given at run time where it is dynamic";
   refuse(positive, {});
   refuse("shape.head_dim is -1", {.model_dim = 10, .num_heads = 4, .num_kv_heads = 2});
+  refuse("shape.num_heads is 0",
+         {.model_dim = 10, .num_heads = 0, .num_kv_heads = 2, .head_dim = 6});
+  refuse("shape.head_dim_v is 0",
+         {.model_dim = 10, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6, .head_dim_v = 0});
   refuse("shape.num_kv_heads is 0",
          {.model_dim = 10, .num_heads = 4, .num_kv_heads = 0, .head_dim = 6});
   refuse("num_kv_heads (3) must divide num_heads (4)",

@@ -106,6 +106,19 @@ TEST(LatentLayerRefuses, Shapes) {
                      [] { MultiHeadLatentAttention<float>(LatentShape{}, weights()); });
   expect_shape_error({where, known}, [] { MultiHeadLatentAttention<float>{weights()}; });
   auto shape = small_latent;
+  const auto refuse = [&](std::string_view words, Index LatentShape::* field, Index size) {
+    shape = small_latent;
+    shape.*field = size;
+    expect_shape_error({where, words}, [&] { MultiHeadLatentAttention<float>(shape, weights()); });
+  };
+  refuse("shape.num_heads is 0, expected a positive size", &LatentShape::num_heads, 0);
+  refuse("shape.latent_dim is 0, expected a positive size", &LatentShape::latent_dim, 0);
+  refuse("shape.rope_dim is -1, expected a size of 0 or more", &LatentShape::rope_dim, -1);
+  refuse("shape.nope_dim is -1, expected a size of 0 or more", &LatentShape::nope_dim, -1);
+  refuse("shape.head_dim_v is 0, expected a positive size", &LatentShape::head_dim_v, 0);
+  refuse("shape.query_latent_dim is -1, expected a size of 0 or more",
+         &LatentShape::query_latent_dim, -1);
+  shape = small_latent;
   shape.nope_dim = shape.rope_dim = 0;
   expect_shape_error({where, "shape.nope_dim + rope_dim is 0, expected a positive size"},
                      [&] { MultiHeadLatentAttention<float>(shape, weights()); });

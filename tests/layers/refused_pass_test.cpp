@@ -271,6 +271,9 @@ TYPED_TEST(RefusedPass, OfABatch) {
         testing::ThrowsMessage<CapacityError>(testing::AllOf(
             testing::StartsWith(TypeParam::name),
             testing::HasSubstr("forward_batch: sequence 1: KvCache: 10 tokens are cached"))));
+    expect_shape_error(
+        {TypeParam::name, "forward_batch: sequence 1: seqlen is -1, expected 0 or more"},
+        [&] { run(cache, {-1, &second, of_one}, 3, out); });
     expect_shape_error({"sequence 1: there is no cache"},
                        [&] { run(cache, {1, nullptr, misses}, 3, out); });
     expect_shape_error({TypeParam::name, "forward_batch: sequences 0 and 1 share a cache"},

@@ -143,30 +143,41 @@ TEST(SlidingCache, IsAsItWasAfterAPassThatThrows) {
   EXPECT_EQ(cache.seqlen(), 251);
 }
 
-// A mask that does not fit is refused before the window moves on: no token is hidden by it.
-TEST(SlidingCache, SeesAllThatItSawAfterARefusedMask) {
-  constexpr GroupedShape shape{.model_dim = 24, .num_heads = 6, .num_kv_heads = 2, .head_dim = 16};
+/// Fails unless a mask and a score that do not fit are refused before the window moves on: no token
+/// is hidden by them.
+template <class LayerCase, class Cache>
+void expect_refused_before_the_window_moves(const LayerCase& layer_case, Cache cache) {
   Random random(4);
-  const test::GroupedCase<float> layer_case({.shape = shape}, random);
   const auto layer = layer_case.layer();
-  auto x = test::normal_matrix<float>(seqlen, shape.model_dim, random);
-  Matrix<float> out(seqlen, shape.model_dim);
-  using Cache = KvCache<FullKv<2, 16>>;
-  Cache cache(window.capacity(250), {}, window);
-  layer.forward(view(x).middle_rows(0, 200), cache, mask, view(out).middle_rows(0, 200));
+  const auto x = test::normal_matrix<float>(201, layer_case.shape().model_dim, random);
+  Matrix<float> written(201, x.cols);
+  layer.forward(view(x).middle_rows(0, 200), cache, mask, view(written).middle_rows(0, 200));
   const KeyRange dropped = cache.dropped();
+  const auto token = view(x).middle_rows(200, 1);
+  const auto out = view(written).middle_rows(200, 1);
   const std::vector<int> ids(1);
   const DocumentMask wrong{ids, ids};
-  EXPECT_THROW(
-      layer.forward(view(x).middle_rows(200, 1), cache, wrong, view(out).middle_rows(200, 1)),
-      ShapeError);
+  const auto wrong_score = chain(Scale{layer.softmax_scale()}, Softcap{-1});
+  EXPECT_THROW(layer.forward(token, cache, wrong, out), ShapeError);
+  EXPECT_THROW(layer.forward(token, cache, mask, wrong_score, out), ShapeError);
   const std::vector<BatchSequence<Cache, DocumentMask>> batch{{1, &cache, wrong}};
-  EXPECT_THROW(
-      layer.forward_batch(view(x).middle_rows(200, 1), batch, view(out).middle_rows(200, 1)),
-      ShapeError);
+  EXPECT_THROW(layer.forward_batch(token, batch, out), ShapeError);
+  const std::vector<BatchSequence<Cache, SinkWindowMask>> scored{{1, &cache, mask}};
+  EXPECT_THROW(layer.forward_batch(token, scored, wrong_score, out), ShapeError);
   EXPECT_EQ(cache.seqlen(), 200);
   EXPECT_EQ(cache.dropped().begin, dropped.begin);
   EXPECT_EQ(cache.dropped().end, dropped.end);
+}
+
+TEST(SlidingCache, SeesAllThatItSawAfterARefusedMaskOrScore) {
+  Random random(4);
+  expect_refused_before_the_window_moves(
+      test::GroupedCase<float>(
+          {.shape = {.model_dim = 24, .num_heads = 6, .num_kv_heads = 2, .head_dim = 16}}, random),
+      KvCache<FullKv<2, 16>>(window.capacity(200), {}, window));
+  expect_refused_before_the_window_moves(
+      test::LatentCase<float>({.shape = latent_shape}, random),
+      KvCache<LatentKv<20, 6>>(window.capacity(200), {}, window));
 }
 
 }  // namespace

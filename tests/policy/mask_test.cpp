@@ -4,6 +4,7 @@
 
 #include "heed/policy/mask.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -156,6 +157,17 @@ TEST(Masks, CustomMasksAreAskedOnlyWhereOthersAllow) {
     detail::mask_bits(mask, 0, 0, page_begin, {1, 640});
   EXPECT_GT(calls, 0);
   EXPECT_LE(calls, page_size);
+}
+
+// Nor for keys that the last page would have room for: the lambda may look up what it is given.
+TEST(Masks, CustomMasksAreAskedOnlyForKeysThereAre) {
+  Index last = 0;
+  const CustomMask mask{[&](Index, Index key) {
+    last = std::max(last, key);
+    return true;
+  }};
+  detail::mask_bits(mask, 0, 0, page_size, {1, page_size + 5});
+  EXPECT_EQ(last, page_size + 4);
 }
 
 struct NoVisible {};

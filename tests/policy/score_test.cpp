@@ -140,6 +140,7 @@ TYPED_TEST(ScorePolicies, AlibiSlopesAreThePublishedOnes) {
           << num_heads << " heads, " << i;
     }
   };
+  expect_slopes(0, {});
   expect_slopes(1, {8});
   expect_slopes(2, {4, 8});
   expect_slopes(3, {4, 8, 2});

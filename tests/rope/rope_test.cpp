@@ -8,6 +8,7 @@
 #include <cmath>
 #include <complex>
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,6 +43,8 @@ struct Storage {
             cols + row_gap};
   }
 };
+
+constexpr Index most = std::numeric_limits<Index>::max();
 
 Index first_column(RopePairing pairing, Index pair) {
   return pairing == RopePairing::interleaved ? 2 * pair : pair;
@@ -196,18 +199,20 @@ TYPED_TEST(RopeOf, UsesTheFrequenciesOfTheScaling) {
     }
 }
 
-// Without a seqlen it is the highest position + 1, wherever that stands; a given seqlen wins.
+// Without a seqlen it is the highest position + 1, wherever that stands, or the largest number
+// there is; a given seqlen wins.
 TYPED_TEST(RopeOf, SeqlenIsTheHighestPositionAndOne) {
   Random random(12);
   for (const RopeScaling& scaling : all_scalings(16))  // trained on 64 tokens
-    for (const Index highest : {62, 63, 64, 65}) {
+    for (const Index highest : {Index{62}, Index{63}, Index{64}, Index{65}, most}) {
       const std::vector<Index> positions{3, highest, 0};
       for (const std::optional<Index> seqlen :
            {std::optional<Index>(), std::optional<Index>(64), std::optional<Index>(100)}) {
         Storage<TypeParam> actual(2, 3, 16, random);
         Storage<TypeParam> expected = actual;
         Rope({.rope_dim = 16, .scaling = scaling}).rotate(actual.view(), positions, seqlen);
-        const auto given = frequencies(16, 10'000, scaling, seqlen.value_or(highest + 1));
+        const auto given =
+            frequencies(16, 10'000, scaling, seqlen.value_or(std::min(highest, most - 1) + 1));
         Rope({.rope_dim = 16, .scaling = given}).rotate(expected.view(), positions);
         EXPECT_EQ(actual.elements, expected.elements) << "scaling " << scaling.index();
       }
@@ -399,6 +404,10 @@ TEST(Rope, SaysWhatIsWrongAndWritesNothing) {
   EXPECT_THAT([&] { narrow.rotate_inverse(heads.view(), positions); },
               ThrowsMessage<ShapeError>("heed::Rope::rotate_inverse: positions [seqlen] has shape "
                                         "[2], expected [3]"));
+  EXPECT_THAT([&] { narrow.rotate(heads.view(), most - 2); },
+              ThrowsMessage<ShapeError>("heed::Rope::rotate: first_position is "
+                                        "9223372036854775805, expected one that rows can follow "
+                                        "on"));
   EXPECT_THAT([&] { rope.rotate(HeadsView<float>(nullptr, 2, -1, 8), 1); },
               ThrowsMessage<ShapeError>("heed::Rope::rotate: heads [num_heads, seqlen, head_dim] "
                                         "has -1 rows, expected 0 or more"));
@@ -414,6 +423,11 @@ TEST(Rope, SaysWhatIsWrongAndWritesNothing) {
   EXPECT_THAT(
       [&] { (void)rope.tabulate(-1); },
       ThrowsMessage<ShapeError>("heed::Rope::tabulate: max_positions is -1, expected 0 to 2^32"));
+  // Though its table, which ends with the trained length, would be small.
+  const Rope ntk({.rope_dim = 4, .scaling = DynamicNtkScaling{2, 16}});
+  EXPECT_THAT([&] { (void)ntk.tabulate((Index{1} << 32) + 1); },
+              ThrowsMessage<ShapeError>("heed::Rope::tabulate: max_positions is 4294967297, "
+                                        "expected 0 to 2^32"));
 }
 
 }  // namespace

@@ -205,6 +205,13 @@ TEST(YarnScaling, TakesAStepForARamp) {
   const auto base = base_frequencies(16, 10'000).inverse_frequency;
   for (std::size_t pair = 0; pair < 8; ++pair)
     EXPECT_EQ(scaled[pair], pair <= 2 ? base[pair] : base[pair] / 4) << pair;
+
+  // 6 tokens turn no pair once: the ramp begins at pair 0, below which there is none, and ends at
+  // pair ceil(-0.04), the same one. That pair stands on the step.
+  const YarnScaling at_a_pair{.factor = 4, .original_max_position_embeddings = 6};
+  const auto from_first = frequencies(16, 10'000, at_a_pair, 1).inverse_frequency;
+  for (std::size_t pair = 0; pair < 8; ++pair)
+    EXPECT_EQ(from_first[pair], pair == 0 ? base[pair] : base[pair] / 4) << pair;
 }
 
 double yarn_attention(const YarnScaling& yarn) {
@@ -311,11 +318,15 @@ TEST(Frequencies, SayWhatIsWrong) {
   negative_short.short_factor[1] = -2;  // not of this length
   endless.factor = INFINITY;
   no_end.original_max_position_embeddings = std::numeric_limits<Index>::max();
+  LongRopeScaling one_token = phi3, nan_given = phi3;
+  one_token.original_max_position_embeddings = 1;  // whose logarithm is 0
+  nan_given.attention_factor = NAN;
   const YarnScaling yarn{.factor = 4, .original_max_position_embeddings = 256};
-  YarnScaling nan_factor = yarn, nan_mscale = yarn, infinite = yarn;
+  YarnScaling nan_factor = yarn, nan_mscale = yarn, infinite = yarn, no_turn = yarn;
   nan_factor.attention_factor = NAN;
   nan_mscale.mscale = NAN, nan_mscale.mscale_all_dim = 1;
   infinite.factor = INFINITY;
+  no_turn.beta_slow = 0;
   const YarnScaling no_yarn_factor{.original_max_position_embeddings = 256};
   const YarnScaling crossed{
       .factor = 4, .original_max_position_embeddings = 256, .beta_fast = 1, .beta_slow = 2};
@@ -323,27 +334,37 @@ TEST(Frequencies, SayWhatIsWrong) {
                            .low_freq_factor = 4,
                            .high_freq_factor = 4,
                            .original_max_position_embeddings = 64};
+  Llama3Scaling no_llama_factor{.original_max_position_embeddings = 64}, negative_low = flat;
+  negative_low.low_freq_factor = -1;
+  const DynamicNtkScaling no_ntk_factor{.max_position_embeddings = 16};
   const std::vector<BadScaling> cases{
       {UnscaledRope{}, "rope_dim is 7, expected a positive even number", 7},
       {UnscaledRope{}, "rope_dim is 0, expected a positive even number", 0},
       {RopeFrequencies{{1}, 1}, "rope_dim is -2, expected a positive even number", -2},
       {UnscaledRope{}, "theta is 1, expected a finite number above 1", 8, 1},
       {UnscaledRope{}, "theta is nan, expected a finite number above 1", 8, NAN},
+      {UnscaledRope{}, "theta is inf, expected a finite number above 1", 8, INFINITY},
       {LinearScaling{}, "heed::LinearScaling: factor is 0, expected a positive number"},
+      {no_ntk_factor, "heed::DynamicNtkScaling: factor is 0, expected a positive number"},
       {DynamicNtkScaling{.factor = 2}, "max_position_embeddings is 0, expected a positive number"},
       {DynamicNtkScaling{2, 16}, "rope_dim is 2, expected 4 or more", 2},
       {no_yarn_factor, "heed::YarnScaling: factor is 0, expected a positive number"},
       {crossed, "beta_fast is 1, expected no less than beta_slow"},
+      {no_turn, "heed::YarnScaling: beta_slow is 0, expected a positive number"},
+      {no_llama_factor, "heed::Llama3Scaling: factor is 0, expected a positive number"},
       {Llama3Scaling{.factor = 8}, "original_max_position_embeddings is 0"},
+      {negative_low, "low_freq_factor is -1, expected a positive number"},
       {flat, "high_freq_factor is 4, expected more than low_freq_factor"},
       {one_short, "short_factor [rope_dim / 2] has shape [3], expected [4]"},
       {one_long, "long_factor [rope_dim / 2] has shape [3], expected [4]"},
       {negative, "a long_factor is -1, expected a positive number"},
       {no_factor, "factor is 0, expected a positive number, unless attention_factor is given"},
       {no_length, "original_max_position_embeddings is 0, expected more than 1"},
+      {one_token, "original_max_position_embeddings is 1, expected more than 1"},
       {negative_short, "a short_factor is -2, expected a positive number"},
       {endless, "factor is inf, expected a positive number"},
       {no_end, "original_max_position_embeddings is 9223372036854775807, expected more than 1"},
+      {nan_given, "heed::LongRopeScaling: attention_factor is nan, expected a finite number"},
       {nan_factor, "attention_factor is nan, expected a finite number"},
       {nan_mscale, "mscale is nan, expected a finite number"},
       {infinite, "heed::YarnScaling: factor is inf, expected a positive number"},

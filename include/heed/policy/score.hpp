@@ -254,7 +254,7 @@ auto as_score_policy(const S& score) {
 /// chain(softmax_scale, Softcap{50}): scaled, then capped. A number means Scale here, too.
 template <class... Scores>
 [[nodiscard]] auto chain(const Scores&... scores) {
-  constexpr auto is_checked = []<class S>(const S*) {
+  [[maybe_unused]] constexpr auto is_checked = []<class S>(const S*) {
     return std::is_arithmetic_v<S> ||
            requires(const S& score, const MaskExtent& extent) { score.check("", Index{}, extent); };
   };
