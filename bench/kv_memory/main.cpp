@@ -2,7 +2,7 @@
 // The KV cache of real models under each attention variant: see --help, and bench/README.md.
 #include <cstdio>
 #include <exception>
-#include <fstream>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +11,7 @@
 #include <benchmark/benchmark.h>
 
 #include "kv_memory/report.hpp"
+#include "shared/output_file.hpp"
 #include "shared/standard_output.hpp"
 
 namespace heed::bench {
@@ -47,20 +48,15 @@ int run(const Options& options) {
   }
   std::vector<ModelConfig> configs;
   for (const auto& path : options.configs) configs.push_back(read_model_config(path));
-  std::ofstream file;
-  if (options.out_json) {  // before minutes are spent
-    file.open(*options.out_json);
-    if (!file)
-      throw OptionError("--out-json=" + options.out_json->string() + ": cannot be written");
-  }
+  std::optional<OutputFile> file;
+  if (options.out_json) file.emplace("--out-json", *options.out_json);
 
   const auto cases = cases_of(configs, options);
   const auto measurements =
       measure(cases, *options.element, options.placement, options.num_threads);
   const auto reports = make_reports(configs, options, cases, measurements);
   print(text_of(reports, options));
-  if (file.is_open() && !(file << json_text(reports, options) << std::flush))
-    throw OptionError("--out-json=" + options.out_json->string() + ": cannot be written");
+  if (file) file->write(json_text(reports, options));
   return all_right(cases, measurements) ? 0 : 1;
 }
 

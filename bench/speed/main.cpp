@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -14,6 +14,7 @@
 
 #include "peers/peers.hpp"
 #include "shared/filter.hpp"
+#include "shared/output_file.hpp"
 #include "shared/standard_output.hpp"
 #include "speed/layer_case.hpp"
 #include "speed/layer_suite.hpp"
@@ -99,26 +100,22 @@ int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
     return std::find(options.contenders.begin(), options.contenders.end(), kind.name) ==
            options.contenders.end();
   });
-  std::ofstream file;
-  const bool to_file = options.report && *options.report != standard_output;
-  if (to_file) {  // before minutes are spent
-    file.open(*options.report);
-    if (!file) throw OptionError("--report=" + options.report->string() + ": cannot be written");
-  }
+  std::optional<OutputFile> file;
+  if (options.report && *options.report != standard_output)
+    file.emplace("--report", *options.report);
   Suite suite(std::move(kinds), limits_of(options.threads));
   suite.register_rows();
   LayerSuite layers(options.threads);
   layers.register_rows();
-  if (options.report && !to_file) {
+  if (options.report && !file) {
     benchmark::ConsoleReporter reporter(benchmark::ConsoleReporter::OO_Tabular);
     reporter.SetOutputStream(&std::cerr);
     require_matched(benchmark::RunSpecifiedBenchmarks(&reporter));
   } else {
     require_matched(benchmark::RunSpecifiedBenchmarks());
   }
-  if (options.report && !to_file) print(report_of(suite, layers, options));
-  if (to_file && !(file << report_of(suite, layers, options) << std::flush))
-    throw OptionError("--report=" + options.report->string() + ": cannot be written");
+  if (options.report && !file) print(report_of(suite, layers, options));
+  if (file) file->write(report_of(suite, layers, options));
   return all_right(suite, layers) ? 0 : 1;
 }
 
