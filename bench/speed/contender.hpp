@@ -35,7 +35,7 @@ struct ContenderKind {
 /// A contender is left out where one matrix of its own would take more than this.
 inline constexpr double most_bytes = 1.0 * (1 << 30);
 
-/// heed with caches of float, and of narrower elements.
+/// heed with caches of float and of narrower elements, and over matrices without a cache.
 std::vector<ContenderKind> heed_kinds();
 /// Product, softmax, product with Eigen alone, with matrices of scores in memory.
 ContenderKind eigen_kind();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <cmath>
+#include <utility>
 
 #include "heed/attention/attend.hpp"
 #include "heed/cache/kv_cache.hpp"
@@ -27,20 +28,30 @@ auto filled(const SpeedCase&, const Inputs& inputs, const SequenceRows& s, Laten
   return cache;
 }
 
+/// In place of a cache's entry: no cache, the matrices as they are.
+struct InMatrices {};
+template <class>
+auto filled(const SpeedCase& c, const Inputs& inputs, const SequenceRows& s, InMatrices) {
+  return MatrixSource<float>(
+      split_heads(inputs.key.middleRows(s.kv_begin, s.seqlen_kv), c.num_kv_heads),
+      split_heads(inputs.value.middleRows(s.kv_begin, s.seqlen_kv), c.num_kv_heads));
+}
+
 template <class Entry, class Element, class Mask>
 class Heed final : public Contender {
-  using Cache = KvCache<Entry, Element>;
+  using Source = decltype(filled<Element>(std::declval<SpeedCase>(), std::declval<Inputs>(),
+                                          SequenceRows(), Entry()));
 
  public:
   Heed(const SpeedCase& c, const Inputs& inputs, const Entry& entry, Index num_threads)
       : case_(c), inputs_(inputs), executor_(make_executor(num_threads)),
         out_(c.rows_q(), c.num_heads * c.head_dim_v) {
-    caches_.reserve(c.sequences.size());
+    sources_.reserve(c.sequences.size());
     for (const SequenceRows& s : c.sequences) {
-      caches_.push_back(filled<Element>(c, inputs, s, entry));
+      sources_.push_back(filled<Element>(c, inputs, s, entry));
       sequences_.push_back(
           {split_heads(inputs_.query.middleRows(s.q_begin, s.seqlen_q), c.num_heads),
-           &caches_.back(), Mask{},
+           &sources_.back(), Mask{},
            split_heads(out_.middleRows(s.q_begin, s.seqlen_q), c.num_heads)});
     }
   }
@@ -49,37 +60,44 @@ class Heed final : public Contender {
     const double scale = default_softmax_scale(case_.head_dim);
     const AttendOptions<float> options{.executor = executor_, .workspace = &workspace_};
     if (sequences_.size() == 1)
-      attend(sequences_[0].query, caches_[0], Mask{}, scale, sequences_[0].out, options);
+      attend(sequences_[0].query, sources_[0], Mask{}, scale, sequences_[0].out, options);
     else
       attend_batch(std::span<const Sequence>(sequences_), scale, options);
   }
   Matrix out() const override { return out_; }
 
   std::unique_ptr<Inputs> held() const override {
-    if constexpr (std::is_same_v<Element, float>) return nullptr;
-    auto held = std::make_unique<Inputs>(inputs_);
-    for (std::size_t i = 0; i < caches_.size(); ++i) {
+    if constexpr (std::is_same_v<Element, float>)
+      return nullptr;
+    else
+      return std::make_unique<Inputs>(read_back());
+  }
+
+ private:
+  /// The inputs with keys and values as the caches hold them.
+  Inputs read_back() const {
+    Inputs held = inputs_;
+    for (std::size_t i = 0; i < sources_.size(); ++i) {
       const SequenceRows& s = case_.sequences[i];
       const auto rows = [&](Matrix& of, Index head, Index width) {
         return RowsView<float>(of.block(s.kv_begin, head * width, s.seqlen_kv, width));
       };
       for (Index head = 0; head < case_.num_kv_heads; ++head) {
-        read_keys(caches_[i], head, rows(held->key, head, case_.head_dim));
-        if constexpr (Cache::key_layout == KeyLayout::transposed)
-          caches_[i].read_value(head, rows(held->value, head, case_.head_dim_v));
+        read_keys(sources_[i], head, rows(held.key, head, case_.head_dim));
+        if constexpr (Source::key_layout == KeyLayout::transposed)
+          sources_[i].read_value(head, rows(held.value, head, case_.head_dim_v));
       }
     }
-    if (case_.kv == Kv::latent) held->value = held->key.leftCols(case_.head_dim_v);
+    if (case_.kv == Kv::latent) held.value = held.key.leftCols(case_.head_dim_v);
     return held;
   }
 
- private:
-  using Sequence = AttendSequence<float, Cache, Mask>;
+  using Sequence = AttendSequence<float, Source, Mask>;
 
   SpeedCase case_;
   const Inputs& inputs_;
   AnyExecutor executor_;
-  std::vector<Cache> caches_;
+  std::vector<Source> sources_;
   std::vector<Sequence> sequences_;
   Workspace workspace_;
   Matrix out_;
@@ -108,6 +126,12 @@ std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index 
   return make_masked<Element>(c, inputs, entry, num_threads);
 }
 
+bool can_read_matrices(const SpeedCase& c, Index) { return c.kv != Kv::latent; }
+std::unique_ptr<Contender> make_of_matrices(const SpeedCase& c, const Inputs& inputs,
+                                            Index num_threads) {
+  return make_masked<float>(c, inputs, InMatrices{}, num_threads);
+}
+
 template <class Element>
 bool can_narrow(const SpeedCase& c, Index) {
   return c.reads_much() && (c.kv != Kv::latent || CanStore<LatentKv<>, Element>);
@@ -131,6 +155,7 @@ std::vector<ContenderKind> heed_kinds() {
   // by less than four of these roundings. For codes they are rounded to 16 bits, but for a ninth of
   // a latent's query, the part that turns: less than one such rounding.
   return {{heed_name, [](const SpeedCase&, Index) { return true; }, make<float>},
+          {"heed-matrices", can_read_matrices, make_of_matrices},
           narrow_kind<f16>("heed-f16"),
           narrow_kind<bf16>("heed-bf16"),
           narrow_kind<Native<bf16>>("heed-bf16-native", 4.0 / (1 << 8)),

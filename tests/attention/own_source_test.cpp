@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
+#include "heed/cache/kv_cache.hpp"
 #include "support/attention_case.hpp"    // normal_inputs, view
 #include "support/expect_attention.hpp"  // expect_attention
 
@@ -79,6 +80,49 @@ TEST(OwnSources, OfAnyLengthsShareThePagesOfOneAddress) {
   }
 }
 
+/// The same with its keys in rows, too; `page` fails where these should be asked for.
+struct PackedOrInRows : Packed {
+  bool asked_for_rows;
+
+  PageView<float> page(Index kv_head, Index page, float* scratch) const {
+    EXPECT_FALSE(asked_for_rows);
+    return Packed::page(kv_head, page, scratch);
+  }
+  PageView<float> page_in_rows(Index kv_head, Index page, float* scratch) const {
+    EXPECT_TRUE(asked_for_rows);
+    PageView<float> view = Packed::page(kv_head, page, scratch);
+    view.keys = &(*key)(0, page * page_size, 0), view.key_stride = heed::head_dim;
+    return view;
+  }
+};
+
+// Only for a few rows, and with the same bits, whether a row sees a whole page or a part of it.
+TEST(OwnSources, AreAskedForKeysInRowsWhereRowsAreFew) {
+  static_assert(HasPagesInRows<PackedOrInRows> && !HasPagesInRows<Packed>);
+  Random random(4);
+  for (const Index num_heads : {1, 4, 5, 12})
+    for (const Index seqlen : {1, 17, 64, 150}) {
+      const auto inputs = test::normal_inputs<float>({.num_heads = num_heads,
+                                                      .num_kv_heads = 1,
+                                                      .seqlen_q = 1,
+                                                      .seqlen_kv = seqlen,
+                                                      .head_dim = head_dim,
+                                                      .head_dim_v = head_dim},
+                                                     random);
+      const Packed packed{&inputs.key, &inputs.value, seqlen};
+      const PackedOrInRows in_rows{packed, simd::has_row_product<float>(num_heads, head_dim)};
+      EXPECT_EQ(in_rows.asked_for_rows, num_heads <= simd::most_rows_of_row_product);
+      for (const Index window : {Index{5}, seqlen}) {
+        test::AttentionResult<float> expected(num_heads, 1, head_dim), found = expected;
+        const SlidingWindowMask mask{.window_left = window};
+        attend(view(inputs.query), packed, mask, 0.25, view(expected.out), expected.lse_view());
+        attend(view(inputs.query), in_rows, mask, 0.25, view(found.out), found.lse_view());
+        EXPECT_EQ(found.out.data, expected.out.data) << num_heads << " rows, " << seqlen;
+        EXPECT_EQ(found.lse.data, expected.lse.data) << num_heads << " rows, " << seqlen;
+      }
+    }
+}
+
 /// Pages of bf16 in memory, the last one of float, and nothing else: `page` fails where the latter
 /// would be.
 struct WithOpenPage {
@@ -142,6 +186,38 @@ TEST(OwnSources, AreNotAskedForTheOpenPageAmongTheOthers) {
     attend(view(inputs.query), source, CausalMask{}, 0.25, view(result.out), result.lse_view());
     test::expect_attention(result, inputs, {.scale = 0.25},
                            [](auto, auto q_row, auto k) { return k <= seqlen - 3 + q_row; });
+  }
+}
+
+/// A cache that has let some pages go, and fails where it is asked for one of them.
+struct WithGap : KvCache<FullKv<1, heed::head_dim>> {
+  using KvCache::KvCache;
+
+  KeyRange dropped() const noexcept { return {page_size, 3 * page_size}; }
+  PageView<float> page(Index kv_head, Index page, float* scratch) const {
+    EXPECT_FALSE(dropped().contains(page * page_size)) << "page " << page;
+    return KvCache::page(kv_head, page, scratch);
+  }
+};
+
+// Not even to fetch it ahead, which again only some numbers of rows do.
+TEST(OwnSources, AreNotAskedForPagesThatTheyHaveLetGo) {
+  Random random(3);
+  constexpr Index seqlen = 4 * page_size + 10;
+  for (const Index num_heads : {1, 4, 12}) {
+    const auto inputs = test::normal_inputs<float>({.num_heads = num_heads,
+                                                    .num_kv_heads = 1,
+                                                    .seqlen_q = 3,
+                                                    .seqlen_kv = seqlen,
+                                                    .head_dim = head_dim,
+                                                    .head_dim_v = head_dim},
+                                                   random);
+    WithGap source(seqlen);
+    source.append(view(inputs.key), view(inputs.value));
+    test::AttentionResult<float> result(num_heads, 3, head_dim);
+    attend(view(inputs.query), source, NoMask{}, 0.25, view(result.out), result.lse_view());
+    test::expect_attention(result, inputs, {.scale = 0.25},
+                           [&](auto, auto, auto k) { return !source.dropped().contains(k); });
   }
 }
 

@@ -38,5 +38,27 @@ TYPED_TEST(Transpose, EveryShape) {
     }
 }
 
+// As `transpose`, but that rows are filled up to whole vectors with zeros.
+TYPED_TEST(Transpose, PadsRowsWithZeros) {
+  constexpr TypeParam untouched = 777;
+  test::Random random(2);
+  for (Index rows = 1; rows <= 33; ++rows)
+    for (Index cols = 1; cols <= 33; ++cols) {
+      const Index filled = round_up(rows, simd::lanes<TypeParam>), to_stride = filled + 3;
+      const auto from = random.normals<TypeParam>(rows * cols);
+      std::vector<TypeParam> to(static_cast<std::size_t>(cols * to_stride), untouched);
+      simd::transpose_padded(RowsView<const TypeParam>(from.data(), rows, cols, cols), to.data(),
+                             to_stride);
+      for (Index c = 0; c < cols; ++c)
+        for (Index r = 0; r < to_stride; ++r) {
+          const TypeParam expected = r < rows     ? from[static_cast<std::size_t>(r * cols + c)]
+                                     : r < filled ? 0
+                                                  : untouched;
+          ASSERT_EQ(to[static_cast<std::size_t>(c * to_stride + r)], expected)
+              << rows << " x " << cols << ", row " << r << ", column " << c;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace heed

@@ -42,25 +42,28 @@ class MatrixSource {
   }
 
   PageView<T> page(Index kv_head, Index page, T* scratch) const {
+    PageView<T> view = page_in_rows(kv_head, page, scratch + page_size * head_dim());
+    // Padded, as whole vectors of tokens are read.
+    simd::transpose_padded(RowsView<const T>(view.keys, tokens(page), head_dim(), view.key_stride),
+                           scratch, page_size);
+    view.keys = scratch, view.key_stride = page_size;
+    return view;
+  }
+  PageView<T> page_in_rows(Index kv_head, Index page, T* scratch) const {
     const Index begin = page * page_size;
-    const Index count = std::min(page_size, seqlen() - begin);
-    simd::transpose(key_.head(kv_head).middle_rows(begin, count), scratch, page_size);
-    if (count < page_size)  // columns beyond the end are read, though never used
-      for (Index d = 0; d < head_dim(); ++d)
-        std::fill(scratch + d * page_size + count, scratch + (d + 1) * page_size, T{0});
+    const T* const keys = key_.row(kv_head, begin);
     if (values_in_place())
-      return {scratch, page_size, value_.row(kv_head, begin), value_.row_stride};
-    T* const values = scratch + page_size * head_dim();
-    const Index stride = simd::padded(head_dim_v());
-    for (Index i = 0; i < count; ++i) {
-      T* const row = values + i * stride;
-      std::copy_n(value_.row(kv_head, begin + i), head_dim_v(), row);
-      std::fill(row + head_dim_v(), row + stride, T{0});
-    }
-    return {scratch, page_size, values, stride};
+      return {keys, key_.row_stride, value_.row(kv_head, begin), value_.row_stride};
+    const Index width = head_dim_v(), stride = simd::padded(width);
+    for (Index i = 0; i < tokens(page); ++i)
+      simd::copy_padded(value_.row(kv_head, begin + i), width, scratch + i * stride);
+    return {keys, key_.row_stride, scratch, stride};
   }
 
  private:
+  Index tokens(Index page) const noexcept {
+    return std::min(page_size, seqlen() - page * page_size);
+  }
   bool values_in_place() const noexcept { return value_.cols % simd::lanes<T> == 0; }
 
   HeadsView<const T> key_;

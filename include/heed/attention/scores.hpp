@@ -14,6 +14,7 @@
 
 #include "heed/attention/tile.hpp"
 #include "heed/simd/code_product.hpp"
+#include "heed/simd/row_product.hpp"
 #include "heed/simd/with_constant.hpp"
 #include "heed/softmax/scaled_softmax.hpp"  // VectorRange
 
@@ -134,6 +135,19 @@ template <class Problem, class T, class Source, class Element>
   }
 }
 
+/// Those of keys that lie in rows where pages have them transposed.
+template <class Problem, class T, class Source>
+void multiply_in_rows(const Problem& problem, RowRange rows, const CurrentPage<T>& page,
+                      VectorRange vectors, const TileScratch<T, Source>& scratch,
+                      RowsView<T> scores) {
+  const Index first = vectors.begin * simd::lanes<T>, stride = page.view.key_stride;
+  const Index there = problem.source->seqlen() - page.begin - first,
+              width = problem.source->head_dim();
+  simd::row_product<T>(
+      scratch.template query_rows<T>(rows).middle_cols(0, width),
+      {page.view.keys + first * stride, std::min(scores.cols, there), width, stride}, scores);
+}
+
 /// Those of row-major keys, without the rope part if that is apart.
 template <class Problem, class T, class Source, class Element>
 void multiply_row_major(const Problem& problem, RowRange rows, const CurrentPage<Element>& page,
@@ -176,6 +190,9 @@ void compute_scores(const Problem& problem, RowRange rows, const CurrentPage<Ele
   constexpr Index n = simd::lanes<T>;
   const RowsView<T> scores =
       scratch.score_rows(rows).middle_cols(vectors.begin * n, (vectors.end - vectors.begin) * n);
+  if constexpr (HasPagesInRows<Source>)
+    if (page.keys == KeyLayout::row_major)
+      return multiply_in_rows(problem, rows, page, vectors, scratch, scores);
   if constexpr (Source::key_layout == KeyLayout::transposed)
     multiply_transposed(problem, rows, page, vectors, scratch, scores);
   else

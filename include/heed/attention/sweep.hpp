@@ -3,78 +3,14 @@
 /// The kernel: a tile of query rows sweeps over the pages of its keys. Layer 5, detail.
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <optional>
 
 #include "heed/attention/scores.hpp"
+#include "heed/attention/visibility.hpp"
 #include "heed/softmax/scaled_softmax.hpp"
 
 namespace heed::detail {
-
-/// What the rows of a tile see of a page.
-struct PageVisibility {
-  std::uint64_t by_any = 0;            ///< keys that some row sees
-  std::uint64_t by_all = all_visible;  ///< keys that every row sees
-
-  bool nothing() const { return by_any == 0; }
-  Index first() const { return std::countr_zero(by_any); }
-  Index last() const { return page_size - std::countl_zero(by_any); }
-  /// Some row does not see some key between the first and the last.
-  bool edge() const { return by_all != range_bits({first(), last()}, 0); }
-};
-
-/// The keys of a split that the rows of a tile may see.
-struct TileKeys {
-  KeyRange some;   ///< none outside of it is seen by any row
-  KeyRange every;  ///< all in it are seen by every row, if the mask is a RangeMask
-
-  bool whole_page(Index page_begin) const {
-    return every.contains({page_begin, page_begin + page_size});
-  }
-};
-
-template <class T, class Source, class Mask>
-TileKeys tile_keys(const Problem<T, Source, Mask>& problem, const Tile& tile, KeyRange split) {
-  TileKeys keys{{}, split};
-  const Index last = problem.position(tile.begin + tile.count - 1);
-  for (Index q_row = problem.position(tile.begin); q_row <= last; ++q_row) {
-    const KeyRange range = intersection(mask_range(*problem.mask, q_row, problem.extent()), split);
-    keys.every = intersection(keys.every, range);
-    keys.some = hull(keys.some, range);
-  }
-  return keys;
-}
-
-inline PageVisibility summarise(const std::uint64_t* visible, RowRange rows) {
-  PageVisibility page;
-  for (Index r = rows.begin; r < rows.end; ++r) {
-    page.by_any |= visible[r];
-    page.by_all &= visible[r];
-  }
-  return page;
-}
-
-/// Finds the keys of a page that each row of the tile sees. \param visible  [rows of the tile]
-template <class T, class Source, class Mask>
-PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile& tile,
-                            const TileKeys& keys, Index page_begin, std::uint64_t* visible) {
-  const std::uint64_t held = ~range_bits(dropped_keys(*problem.source), page_begin);
-  if (RangeMask<Mask> && keys.whole_page(page_begin) && held == all_visible) {
-    std::fill_n(visible, tile.count, all_visible);
-    return {all_visible, all_visible};
-  }
-  const Index group = varies_by_head(*problem.mask) ? 1 : problem.group_size;
-  for (Index r = 0; r < tile.count; ++r) {
-    const Index row = tile.begin + r;
-    // All heads of a position see the same unless the mask says otherwise.
-    visible[r] = r > 0 && row % group != 0
-                     ? visible[r - 1]
-                     : held & mask_bits(*problem.mask, problem.layer_head(tile.kv_head, row),
-                                        problem.position(row), page_begin, problem.extent());
-  }
-  return summarise(visible, {0, tile.count});
-}
 
 /// Looks at the values of the keys that are seen at all. Only finite ones may be multiplied by the
 /// probability of 0 that a hidden key has.
@@ -253,12 +189,28 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
   }
 }
 
+/// A page that is not the open one, and what to fetch meanwhile. \param next  as in fetch_ahead
+template <class T, class Source>
+auto page_of(const Source& source, const Tile& tile, Index index, std::optional<Index> next,
+             const TileScratch<T, Source>& scratch) {
+  using Element = typename Source::Element;
+  CurrentPage<Element> page{{}, nullptr, nullptr, index * page_size, ValuesAre::finite};
+  if constexpr (HasPagesInRows<Source>)
+    if (simd::has_row_product<T>(tile.count, source.head_dim())) {
+      page.view = source.page_in_rows(tile.kv_head, index, scratch.page);
+      page.keys = KeyLayout::row_major;
+      return page;
+    }
+  page.view = source.page(tile.kv_head, index, scratch.page);
+  fetch_ahead(source, tile, next, page);
+  return page;
+}
+
 /// Continues the attention of a tile over some keys of a split: adds to scratch.partial.
 /// \param problem  whose the tile's rows are: a Problem, or the JoinedRows of several
 template <class Problem, class T, class Source, class Score>
 void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, KeyRange range,
                 const TileScratch<T, Source>& scratch) {
-  using Element = typename Source::Element;
   const Source& source = *problem.source;
   const TileKeys keys = tile_keys(problem, tile, range);
   const auto held_from = [dropped = dropped_keys(source)](Index index) {
@@ -277,12 +229,11 @@ void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, Ke
         continue;
       }
     }
-    CurrentPage<Element> page{source.page(tile.kv_head, index, scratch.page), nullptr, nullptr,
-                              begin, ValuesAre::finite};
     const Index next = held_from(index + 1);
     const bool is_last = next * page_size >= keys.some.end;
-    fetch_ahead(source, tile, is_last ? std::nullopt : std::optional(next), page);
-    sweep_page(problem, score, tile, page, seen, scratch);
+    sweep_page(problem, score, tile,
+               page_of(source, tile, index, is_last ? std::nullopt : std::optional(next), scratch),
+               seen, scratch);
   }
 }
 

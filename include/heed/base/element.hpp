@@ -7,7 +7,7 @@
 /// | `double`           | 64   | all, for checks                                                 |
 /// | `float`            | 32   | all                                                             |
 /// | `f16`              | 16   | 11 bits; from 65520 on it is inf                                |
-/// | `bf16`             | 16   | 8 bits, float's whole range                                     |
+/// | `bf16`             | 16   | 8 bits, float's range; from 3.4e38 on it is inf                 |
 /// | `int8`             | 8    | steps of a 127th of its row's largest number                    |
 /// | `PerChannel<int8>` | 8    | of keys, a 254th of the channel's range in its page; else int8  |
 /// | `int4`             | 4    | of keys, a 15th of that range; else 2/15 of the row's largest   |
@@ -28,18 +28,18 @@
 /// of 24 bits, at 4/3 of the rate of float, and sums of products are exact. A factor is then off by
 /// less than a 4-millionth of the largest among
 ///   - the numbers of its query; with scales per channel, each times that of its page;
-///   - the probabilities of its row and page, each times the scale of its value (all are 0 if the
-///     largest is below 5e-32).
+///   - the probabilities of its row and page, each times the scale of its value.
+/// All are 0 if that is below 5e-32.
 /// So a result is as exact as float's, unless those numbers differ by far: a factor of 100 costs a
 /// digit.
 ///
 /// `Native` asks for faster products that round more, at up to twice the rate of float.
 ///
 ///     Native<bf16>  `vdpbf16ps`: queries and probabilities are rounded to bf16, by at most a 256th
-///                   each; sums stay float
+///                   each; sums stay float, subnormal ones are 0
 ///     the others    `vpdpbusd` (VNNI): as above, but of 16 bits, each query off by at most a
-///                   65278th of the largest, each probability by half of that (all are 0 if the
-///                   largest is below 2e-34). The rope part of a latent is multiplied as
+///                   65278th of the largest, each probability by half of that (all are 0 if that
+///                   is below 2e-34). The rope part of a latent is multiplied as
 ///                   Native<bf16> is, and a page that is in float while it is being filled, in
 ///                   float
 ///

@@ -73,6 +73,8 @@ struct PageView {
 //   open_page_index(), open_page(kv_head)
 //                              all of its pages are of its elements
 //   packed_page(kv_head, page) pages lie in memory as `page` gives them
+//   page_in_rows(kv_head, page, scratch)
+//                              `page` is asked for, whatever the number of query rows
 //   row_rotation               RowRotation::none
 //   products                   Products::exact
 
@@ -106,6 +108,18 @@ template <class S>
 concept HasPackedPages = requires(const S& source, Index kv_head, Index page) {
   { source.packed_page(kv_head, page) } noexcept -> std::same_as<const typename S::Element*>;
 };
+
+/// The page with its keys in rows, [tokens, head_dim], as many as the source has there: of float or
+/// double, which `page` transposes. It is asked for in place of `page` where a key/value head has
+/// few query rows, which takes less time than to transpose.
+template <class S>
+concept HasPagesInRows =
+    S::key_layout == KeyLayout::transposed && std::floating_point<typename S::Element> &&
+    requires(const S& source, Index kv_head, Index page, typename S::Element* scratch) {
+      {
+        source.page_in_rows(kv_head, page, scratch)
+      } -> std::same_as<PageView<typename S::Element>>;
+    };
 
 /// `static constexpr RowRotation row_rotation`: what keys and values were multiplied by.
 enum class RowRotation {
@@ -180,6 +194,12 @@ template <class S>
 concept NamesPackedPage = requires { &S::packed_page; } ||
                           requires(const S& source) { source.packed_page(Index{}, Index{}); };
 
+template <class S>
+concept NamesPageInRows =
+    requires { &S::page_in_rows; } || requires(const S& source, typename S::Element* scratch) {
+      source.page_in_rows(Index{}, Index{}, scratch);
+    };
+
 /// Refuses a source with a public member that is named like one of the above and is none, as a
 /// `dropped` that may throw: it would be taken for one that has no such member.
 template <class S>
@@ -195,6 +215,10 @@ constexpr void check_optional_members() {
   static_assert(HasPackedPages<S> || !NamesPackedPage<S>,
                 "heed: a source's packed_page must be `const Element* packed_page(Index kv_head, "
                 "Index page) const noexcept`.");
+  static_assert(HasPagesInRows<S> || !NamesPageInRows<S>,
+                "heed: a source's page_in_rows must be `PageView<Element> page_in_rows(Index "
+                "kv_head, Index page, Element* scratch) const`, of float or double, beside pages "
+                "of transposed keys.");
   if constexpr (requires { S::row_rotation; })
     static_assert(std::same_as<decltype(S::row_rotation), const RowRotation>,
                   "heed: a source's row_rotation must be a `static constexpr RowRotation`.");

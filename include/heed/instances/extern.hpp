@@ -11,6 +11,7 @@
 #include "heed/simd/dot_product.hpp"
 #include "heed/simd/product.hpp"
 #include "heed/simd/projection.hpp"
+#include "heed/simd/row_product.hpp"
 #include "heed/simd/transpose.hpp"
 
 namespace heed::simd {
@@ -24,7 +25,9 @@ extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsV
                                                     RowsView<float>);
 extern template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const float>,
                                                     RowsView<float>);
+extern template void row_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
 extern template void transpose(RowsView<const float>, float*, Index);
+extern template void transpose_padded(RowsView<const float>, float*, Index);
 
 extern template void product(RowsView<const double>, RowsView<const double>, RowsView<double>,
                              const double*);
@@ -35,6 +38,8 @@ extern template void multiply<WeightLayout::out_in>(RowsView<const double>, Rows
                                                     RowsView<double>);
 extern template void multiply<WeightLayout::in_out>(RowsView<const double>, RowsView<const double>,
                                                     RowsView<double>);
+extern template void row_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
 extern template void transpose(RowsView<const double>, double*, Index);
+extern template void transpose_padded(RowsView<const double>, double*, Index);
 
 }  // namespace heed::simd

@@ -155,4 +155,14 @@ void copy_scaled(const T* from, Index count, T scale, T* to) {
   for (; i < count; ++i) to[i] = scale * from[i];
 }
 
+/// Copies a row, and zeros up to the next multiple of row_padding.
+template <class T>
+void copy_padded(const T* from, Index count, T* to) {
+  constexpr Index n = lanes<T>;
+  Index i = 0;
+  for (; i + n <= count; i += n) store(to + i, load(from + i));
+  for (; i < padded(count); i += n)
+    store(to + i, load_some(from + i, std::max<Index>(count - i, 0)));
+}
+
 }  // namespace heed::simd

@@ -63,6 +63,19 @@ template <class T>
 Packet<T> load(const T* from) {
   return Eigen::internal::ploadu<Packet<T>>(from);
 }
+/// The first elements, fewer than there are lanes; 0 in the others.
+template <class T>
+Packet<T> load_some(const T* from, Index count) {
+  T some[lanes<T>]{};
+  for (Index i = 0; i < count; ++i) some[i] = from[i];
+  return load(some);
+}
+#if defined(__AVX512F__)
+template <>
+inline Packet<float> load_some(const float* from, Index count) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << count) - 1), from);
+}
+#endif
 /// The same value, which g++ must keep in a register: it otherwise folds one load into each FMA
 /// that uses it, and the load ports become the limit. Clang does so by itself.
 template <class P>

@@ -141,8 +141,7 @@ CodeRow encode(const float* numbers, Index begin, Index end, SplitCode<Codes, Co
   const auto some = [&](Index i) {
     if (i < begin || i >= end) return _mm512_setzero_ps();
     const Index rest = end - i;
-    return rest >= n ? load(numbers + i)
-                     : _mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << rest) - 1), numbers + i);
+    return rest >= n ? load(numbers + i) : load_some(numbers + i, rest);
   };
   // As whole numbers: NaN and inf are more than what is finite.
   __m512i magnitudes = _mm512_setzero_si512();
