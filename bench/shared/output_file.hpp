@@ -12,7 +12,8 @@
 
 namespace heed::bench {
 
-/// Tried before time is spent on the results; what it holds is replaced only when they are there.
+/// Tried before time is spent on the results, and made if there is none; what it holds is replaced
+/// only when they are there.
 class OutputFile {
  public:
   /// \param option  that names the path

@@ -227,12 +227,12 @@ TEST_F(CascadeOfFloats, GivesThemInWavesToo) {
     EXPECT_EQ(batch.together(0.25, {.executor = executor}), alone);
 }
 
-// In the second of three waves one tile ends and another one begins: neither takes the place of
-// what the other has found, whichever is merged first.
+// In a wave one tile ends and another one begins: neither takes the place of what the other has
+// found, whichever is merged first.
 TEST_F(CascadeOfFloats, GivesThemWhereTilesGoOnFromWaveToWave) {
   const PagePool<FullKv<2, 24, 17>> pool(2000);
   std::vector<Cache> caches;
-  for (int i = 0; i < 2; ++i) {  // of 33 splits, in two tiles or more; a wave has 64
+  for (int i = 0; i < 2; ++i) {  // of 33 splits for each of 8 tiles; a wave has 64
     caches.emplace_back(pool, 33'000);
     for (int part = 0; part < 11; ++part) grow(caches.back(), 3000);
   }

@@ -143,6 +143,23 @@ TYPED_TEST(AttendShapes, NoQueriesWriteNothing) {
   }
 }
 
+// All scores are 0, so each value weighs the same.
+TYPED_TEST(AttendShapes, KeysOfNoColumnsMayBeNowhere) {
+  using T = TypeParam;
+  Random random(6);
+  constexpr Index keys = 70, width = 5;
+  const std::vector<T> values = random.normals<T>(keys * width);
+  std::vector<T> out(width);
+  attend(RowsView<const T>(nullptr, 1, 0, 32), RowsView<const T>(nullptr, keys, 0, 32),
+         RowsView<const T>(values.data(), keys, width), NoMask{}, 0.25,
+         RowsView<T>(out.data(), 1, width));
+  for (Index c = 0; c < width; ++c) {
+    double sum = 0;
+    for (Index k = 0; k < keys; ++k) sum += values[static_cast<std::size_t>(k * width + c)];
+    EXPECT_NEAR(out[static_cast<std::size_t>(c)], sum / keys, 1e-6) << "column " << c;
+  }
+}
+
 TYPED_TEST(AttendShapes, OneKeyGivesItsValue) {
   Random random(3);
   const AttentionShape shape{

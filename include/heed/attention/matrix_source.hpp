@@ -7,6 +7,7 @@
 
 #include "heed/base/views.hpp"
 #include "heed/cache/page.hpp"
+#include "heed/simd/factors.hpp"  // copy_padded
 #include "heed/simd/transpose.hpp"
 
 namespace heed {
@@ -14,8 +15,9 @@ namespace heed {
 /// Keys and values in matrices, which must outlive it: what `attend` makes of those it is given,
 /// and a sequence of an `attend_batch` whose keys are in no cache.
 ///
-/// A page is packed when it is asked for: keys are transposed to scratch; values are used where
-/// they lie if whole vectors can be read from their rows, and copied otherwise.
+/// A page is packed when it is asked for: keys are transposed to scratch, but for few query rows;
+/// values are used where they lie if whole vectors can be read from their rows, and copied
+/// otherwise. A class that derives from it and has a `page` of its own needs a `page_in_rows`, too.
 template <class T>
 class MatrixSource {
  public:
@@ -51,7 +53,7 @@ class MatrixSource {
   }
   PageView<T> page_in_rows(Index kv_head, Index page, T* scratch) const {
     const Index begin = page * page_size;
-    const T* const keys = key_.row(kv_head, begin);
+    const T* const keys = key_.head(kv_head).middle_rows(begin, tokens(page)).data;
     if (values_in_place())
       return {keys, key_.row_stride, value_.row(kv_head, begin), value_.row_stride};
     const Index width = head_dim_v(), stride = simd::padded(width);

@@ -205,11 +205,13 @@ void run_splits(const Schedule<T, Source, Mask>& schedule, const Score& score,
   for (Index wave = 0; wave < schedule.splits.count; wave += splits_per_wave) {
     const Index splits = std::min(splits_per_wave, schedule.splits.count - wave);
     executor.parallel_for(num_tiles * splits, [&](Index task) {
-      const Tile tile = schedule.tile(task / splits);
+      // Heads take turns at the same keys, which lie side by side where they are a matrix's.
+      const Index index = task % num_tiles, split = task / num_tiles;
+      const Tile tile = schedule.tile(index);
       memory.with_scratch([&](auto scratch) {
-        scratch.partial = partial_of(task / splits, 1 + task % splits);
+        scratch.partial = partial_of(index, 1 + split);
         load_queries(problem, tile, scratch);
-        sweep(problem, score, tile, schedule.splits[wave + task % splits], scratch);
+        sweep(problem, score, tile, schedule.splits[wave + split], scratch);
       });
     });
     for (Index index = 0; index < num_tiles; ++index)

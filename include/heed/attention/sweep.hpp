@@ -3,6 +3,7 @@
 /// The kernel: a tile of query rows sweeps over the pages of its keys. Layer 5, detail.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <optional>
 
@@ -193,15 +194,22 @@ void fetch_ahead(const Source& source, const Tile& tile, std::optional<Index> ne
 template <class T, class Source>
 auto page_of(const Source& source, const Tile& tile, Index index, std::optional<Index> next,
              const TileScratch<T, Source>& scratch) {
-  using Element = typename Source::Element;
-  CurrentPage<Element> page{{}, nullptr, nullptr, index * page_size, ValuesAre::finite};
+  using Page = CurrentPage<typename Source::Element>;
+  const Index begin = index * page_size;
   if constexpr (HasPagesInRows<Source>)
-    if (simd::has_row_product<T>(tile.count, source.head_dim())) {
-      page.view = source.page_in_rows(tile.kv_head, index, scratch.page);
-      page.keys = KeyLayout::row_major;
-      return page;
-    }
-  page.view = source.page(tile.kv_head, index, scratch.page);
+    if (simd::has_row_product<T>(tile.count, source.head_dim()))
+      return Page{source.page_in_rows(tile.kv_head, index, scratch.page),
+                  nullptr,
+                  nullptr,
+                  begin,
+                  ValuesAre::finite,
+                  KeyLayout::row_major};
+  Page page{source.page(tile.kv_head, index, scratch.page),
+            nullptr,
+            nullptr,
+            begin,
+            ValuesAre::finite,
+            Source::key_layout};
   fetch_ahead(source, tile, next, page);
   return page;
 }
@@ -224,8 +232,10 @@ void sweep_keys(const Problem& problem, const Score& score, const Tile& tile, Ke
     if constexpr (HasOpenPage<Source>) {
       if (index == source.open_page_index()) {
         const PageView<T> open = source.open_page(tile.kv_head);
-        sweep_page(problem, score, tile,
-                   CurrentPage<T>{open, nullptr, nullptr, begin, ValuesAre::finite}, seen, scratch);
+        sweep_page(
+            problem, score, tile,
+            CurrentPage<T>{open, nullptr, nullptr, begin, ValuesAre::finite, Source::key_layout},
+            seen, scratch);
         continue;
       }
     }

@@ -43,7 +43,7 @@ struct CurrentPage {
   const Element* after_values;  ///< likewise while its values are
   Index begin;                  ///< its first key
   ValuesAre values;             ///< a NaN or inf must not reach rows that do not see it
-  KeyLayout keys = KeyLayout::transposed;  ///< row_major for few rows, if HasPagesInRows
+  KeyLayout keys;               ///< the source's, but for few rows row_major if HasPagesInRows
 };
 
 /// What queries (of codes, Code is int8) and probabilities (std::uint8_t) are kept as, which pages

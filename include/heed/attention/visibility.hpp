@@ -9,6 +9,7 @@
 
 #include "heed/attention/problem.hpp"
 #include "heed/attention/tile.hpp"
+#include "heed/softmax/scaled_softmax.hpp"  // all_visible
 
 namespace heed::detail {
 

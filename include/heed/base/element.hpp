@@ -27,9 +27,9 @@
 /// With AVX-512's VNNI and VBMI, codes are not widened: queries and probabilities become integers
 /// of 24 bits, at 4/3 of the rate of float, and sums of products are exact. A factor is then off by
 /// less than a 4-millionth of the largest among
-///   - the numbers of its query; with scales per channel, each times that of its page;
+///   - the numbers of its scaled query; with scales per channel, each times that of its page;
 ///   - the probabilities of its row and page, each times the scale of its value.
-/// All are 0 if that is below 5e-32.
+/// All may be 0 if that is below 5e-32.
 /// So a result is as exact as float's, unless those numbers differ by far: a factor of 100 costs a
 /// digit.
 ///
@@ -38,8 +38,8 @@
 ///     Native<bf16>  `vdpbf16ps`: queries and probabilities are rounded to bf16, by at most a 256th
 ///                   each; sums stay float, subnormal ones are 0
 ///     the others    `vpdpbusd` (VNNI): as above, but of 16 bits, each query off by at most a
-///                   65278th of the largest, each probability by half of that (all are 0 if that
-///                   is below 2e-34). The rope part of a latent is multiplied as
+///                   65278th of the largest, each probability by half of that (all may be 0 if
+///                   that is below 2e-34). The rope part of a latent is multiplied as
 ///                   Native<bf16> is, and a page that is in float while it is being filled, in
 ///                   float
 ///

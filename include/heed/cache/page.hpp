@@ -110,8 +110,9 @@ concept HasPackedPages = requires(const S& source, Index kv_head, Index page) {
 };
 
 /// The page with its keys in rows, [tokens, head_dim], as many as the source has there: of float or
-/// double, which `page` transposes. It is asked for in place of `page` where a key/value head has
-/// few query rows, which takes less time than to transpose.
+/// double, which `page` transposes. Nothing behind a row's head_dim elements is read. It is asked
+/// for in place of `page`, with the same scratch, by tiles of few query rows for whose head_dim
+/// there is a simd::row_product, which takes less time than to transpose.
 template <class S>
 concept HasPagesInRows =
     S::key_layout == KeyLayout::transposed && std::floating_point<typename S::Element> &&

@@ -161,8 +161,11 @@ void copy_padded(const T* from, Index count, T* to) {
   constexpr Index n = lanes<T>;
   Index i = 0;
   for (; i + n <= count; i += n) store(to + i, load(from + i));
-  for (; i < padded(count); i += n)
-    store(to + i, load_some(from + i, std::max<Index>(count - i, 0)));
+  if (i < count) {
+    store(to + i, load_some(from + i, count - i));
+    i += n;
+  }
+  for (; i < padded(count); i += n) store(to + i, broadcast(T{0}));
 }
 
 }  // namespace heed::simd

@@ -167,7 +167,7 @@ void encode_row(const float* from, Index count, float scale, float offset, Index
   if constexpr (std::is_same_v<Element, int4>) {
     constexpr Index block = 64, n = lanes<float>;
     std::uint8_t nibbles[block];
-    // The middle of all nibbles, and so little more or less that only what is between two tells.
+    // The middle of all nibbles, and so little more or less that it tells only between two.
     float middles[n];
     for (Index i = 0; i < n; ++i) middles[i] = 7.5F + ((row + i) % 2 == 0 ? 0x1p-19F : -0x1p-19F);
     const auto to_nibble = load(middles);

@@ -13,7 +13,8 @@ namespace heed::simd {
 /// More rows take less time if the page is transposed first, and then multiplied.
 inline constexpr int most_rows_of_row_product = 4;
 
-/// Whether there is a `row_product` of so many rows on the left: its chains are of whole squares.
+/// Whether there is a `row_product` of so many rows on the left: the depth has to be one whose
+/// chains are whole squares.
 template <class T>
 constexpr bool has_row_product(Index rows, Index depth) {
   return rows <= most_rows_of_row_product && depth > 0 && depth % lanes<T> == 0 &&
