@@ -22,6 +22,17 @@ using test::view;
 
 constexpr Index head_dim = 16;
 
+/// Of one key/value head.
+auto normal_inputs(Index num_heads, Index seqlen_q, Index seqlen_kv, Random& random) {
+  return test::normal_inputs<float>({.num_heads = num_heads,
+                                     .num_kv_heads = 1,
+                                     .seqlen_q = seqlen_q,
+                                     .seqlen_kv = seqlen_kv,
+                                     .head_dim = head_dim,
+                                     .head_dim_v = head_dim},
+                                    random);
+}
+
 /// Matrices, packed into pages as they are asked for, with zeros behind its own end. Several may
 /// look at the same ones.
 struct Packed {
@@ -55,13 +66,7 @@ struct Packed {
 // Of two that share a page, that one is asked which holds more of it, whatever their order.
 TEST(OwnSources, OfAnyLengthsShareThePagesOfOneAddress) {
   Random random(1);
-  const auto inputs = test::normal_inputs<float>({.num_heads = 1,
-                                                  .num_kv_heads = 1,
-                                                  .seqlen_q = 1,
-                                                  .seqlen_kv = 128,
-                                                  .head_dim = head_dim,
-                                                  .head_dim_v = head_dim},
-                                                 random);
+  const auto inputs = normal_inputs(1, 1, 128, random);
   for (const std::array lengths : {std::array{70, 128, 100}, std::array{128, 70, 65}}) {
     std::vector<Packed> sources;
     for (const Index length : lengths) sources.push_back({&inputs.key, &inputs.value, length});
@@ -102,13 +107,7 @@ TEST(OwnSources, AreAskedForKeysInRowsWhereRowsAreFew) {
   Random random(4);
   for (const Index num_heads : {1, 4, 5, 12})
     for (const Index seqlen : {1, 17, 64, 150}) {
-      const auto inputs = test::normal_inputs<float>({.num_heads = num_heads,
-                                                      .num_kv_heads = 1,
-                                                      .seqlen_q = 1,
-                                                      .seqlen_kv = seqlen,
-                                                      .head_dim = head_dim,
-                                                      .head_dim_v = head_dim},
-                                                     random);
+      const auto inputs = normal_inputs(num_heads, 1, seqlen, random);
       const Packed packed{&inputs.key, &inputs.value, seqlen};
       const PackedOrInRows in_rows{packed, simd::has_row_product<float>(num_heads, head_dim)};
       EXPECT_EQ(in_rows.asked_for_rows, num_heads <= simd::most_rows_of_row_product);
@@ -157,13 +156,7 @@ TEST(OwnSources, AreNotAskedForTheOpenPageAmongTheOthers) {
   Random random(2);
   constexpr Index seqlen = 150;
   for (const Index num_heads : {1, 4, 12}) {
-    auto inputs = test::normal_inputs<float>({.num_heads = num_heads,
-                                              .num_kv_heads = 1,
-                                              .seqlen_q = 3,
-                                              .seqlen_kv = seqlen,
-                                              .head_dim = head_dim,
-                                              .head_dim_v = head_dim},
-                                             random);
+    auto inputs = normal_inputs(num_heads, 3, seqlen, random);
     WithOpenPage source{{}, {}, seqlen};
     source.stored.resize(static_cast<std::size_t>(2 * WithOpenPage::page_elements));
     source.open.resize(static_cast<std::size_t>(WithOpenPage::page_elements));
@@ -205,13 +198,7 @@ TEST(OwnSources, AreNotAskedForPagesThatTheyHaveLetGo) {
   Random random(3);
   constexpr Index seqlen = 4 * page_size + 10;
   for (const Index num_heads : {1, 4, 12}) {
-    const auto inputs = test::normal_inputs<float>({.num_heads = num_heads,
-                                                    .num_kv_heads = 1,
-                                                    .seqlen_q = 3,
-                                                    .seqlen_kv = seqlen,
-                                                    .head_dim = head_dim,
-                                                    .head_dim_v = head_dim},
-                                                   random);
+    const auto inputs = normal_inputs(num_heads, 3, seqlen, random);
     WithGap source(seqlen);
     source.append(view(inputs.key), view(inputs.value));
     test::AttentionResult<float> result(num_heads, 3, head_dim);
