@@ -137,9 +137,10 @@ template <int Rows, int Vectors, class T, class Element, class Factor, class End
       for (Index i = 0; i < Step::rows; ++i) part[i] = row[i] + begin * n;
       typename Step::Operand column[at_once];
       Step::columns(part, column);
-      if constexpr (Rows > 1)
+      if constexpr (Rows > 1) {
 #pragma GCC unroll 8
         for (auto& operand : column) operand = keep_in_register(operand);
+      }
       if (begin == 0 && ahead != nullptr)
         prefetch<Step::rows / shared * Vectors * n>(ahead + k / shared * (Vectors * n));
 #pragma GCC unroll 8
