@@ -9,11 +9,12 @@
 ///     rope/       rotary position embedding
 ///     softmax/    the scaled-softmax core and its mergeable state
 ///     cache/      the KV cache, full or latent, and what it costs
-///     attention/  attend and merge
+///     attention/  attend, attend_backward and merge
 ///     layers/     GroupedQueryAttention (MHA, GQA, MQA) and MultiHeadLatentAttention
 #pragma once
 
 #include "heed/attention/attend.hpp"
+#include "heed/attention/backward.hpp"
 #include "heed/attention/merge.hpp"
 #include "heed/base/element.hpp"
 #include "heed/cache/kv_bytes.hpp"
@@ -23,4 +24,5 @@
 #include "heed/policy/mask.hpp"
 #include "heed/policy/mask_element.hpp"
 #include "heed/policy/score.hpp"
+#include "heed/policy/score_chain.hpp"
 #include "heed/rope/rope.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// With a workspace, a decode step allocates nothing, and prefill needs no more memory for more
-/// tokens.
+/// With a workspace, a decode step and a backward pass allocate nothing, and prefill needs no more
+/// memory for more tokens.
 
 #include <span>
 #include <utility>
@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
+#include "heed/attention/backward.hpp"
 #include "heed/base/thread_pool.hpp"
 #include "heed/cache/kv_cache.hpp"
 #include "support/allocation_count.hpp"  // count_allocations
@@ -300,6 +301,32 @@ TEST(AttendAllocations, AWindowThatMovesOnMakesNone) {
               0)
         << begin;
   EXPECT_EQ(cache.seqlen(), 1400);
+}
+
+// Nor does a backward pass after the first, whose scratch is a few times the queries.
+TEST(AttendAllocations, ABackwardPassMakesNone) {
+  for (const Index seqlen : {1000, 4000}) {
+    const AttentionShape shape{.num_heads = 2, .seqlen_q = seqlen, .seqlen_kv = seqlen};
+    Random random(7);
+    const auto inputs = test::normal_inputs<float>(shape, random);
+    auto grads = inputs;
+    test::AttentionResult<float> result(2, seqlen, 16);
+    attend(view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 0.25,
+           view(result.out), result.lse_view());
+    Workspace workspace;
+    const auto step = [&] {
+      attend_backward(
+          view(inputs.query), view(inputs.key), view(inputs.value), CausalMask{}, 0.25,
+          {.out = view(result.out), .lse = result.lse_view()}, view(result.out),
+          {.query = view(grads.query), .key = view(grads.key), .value = view(grads.value)},
+          {.executor = SerialExecutor{}, .workspace = &workspace});
+    };
+    EXPECT_GT(test::count_allocations(step), 0) << "the first makes the scratch";
+    EXPECT_EQ(test::count_allocations(step), 0);
+    // A part for each 512 keys, up to 16; blocks are powers of two.
+    const std::size_t parts = static_cast<std::size_t>((seqlen + 511) / 512 * seqlen * 2 * 16);
+    EXPECT_LE(workspace.bytes(), (std::size_t{1} << 21) + 4 * parts * sizeof(float));
+  }
 }
 
 }  // namespace

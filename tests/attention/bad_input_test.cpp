@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// attend, attend_batch and merge refuse what does not fit, say so, and write nothing.
+/// attend, attend_backward, attend_batch and merge refuse what does not fit, say so, and write
+/// nothing.
 
 #include <algorithm>
 #include <limits>
@@ -9,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
+#include "heed/attention/backward.hpp"
 #include "heed/attention/matrix_source.hpp"
 #include "heed/attention/merge.hpp"
 #include "heed/cache/kv_cache.hpp"
@@ -305,6 +307,79 @@ TEST(MergeRefuses, EachOperand) {
          lse_of(2, 3), out_of(2, 3, 4), lse_of(2, 3), {written.data(), 1, 3, 4}, lse);
   refuse({"heed::merge: lse [num_heads, seqlen_q] has shape [2, 1], expected [2, 3]"}, lse_of(2, 3),
          out_of(2, 3, 4), lse_of(2, 3), out, {written.data(), 2, 1});
+}
+
+/// Operands of a backward pass of 6 heads of 3 queries on 2 heads of 5 keys. Tests spoil one.
+struct BackwardOperands {
+  std::vector<float> numbers = std::vector<float>(1000, 1.0F);
+  std::vector<float> written = std::vector<float>(1000, 7.0F);
+
+  HeadsView<const float> query{numbers.data(), 6, 3, 4};
+  HeadsView<const float> key{numbers.data(), 2, 5, 4};
+  HeadsView<const float> value{numbers.data(), 2, 5, 8};
+  HeadsView<const float> grad_out{numbers.data(), 6, 3, 8};
+  AttendResult<float> result{.out = {numbers.data(), 6, 3, 8}, .lse = {numbers.data(), 6, 3}};
+  AttendGradients<float> gradients{.query = {written.data(), 6, 3, 4},
+                                   .key = {written.data() + 100, 2, 5, 4},
+                                   .value = {written.data() + 200, 2, 5, 8}};
+  BackwardOptions<float> options;
+
+  void run() const {
+    attend_backward(query, key, value, NoMask{}, 0.5, result, grad_out, gradients, options);
+  }
+  bool untouched() const {
+    return std::ranges::all_of(written, [](float x) { return x == 7; });
+  }
+};
+
+TEST(BackwardRefuses, ShapesThatDoNotFit) {
+  const auto expect_refused = [](std::initializer_list<std::string_view> words, const auto& spoil) {
+    BackwardOperands operands;
+    spoil(operands);
+    expect_shape_error(words, [&] { operands.run(); });
+    EXPECT_TRUE(operands.untouched());
+  };
+  using O = BackwardOperands;
+  expect_refused({"attend_backward", "query [num_heads, seqlen_q, head_dim]", "[6, 3, 5]"},
+                 [](O& o) { o.query = {o.numbers.data(), 6, 3, 5}; });
+  expect_refused({"attend_backward", "num_heads (5", "num_kv_heads (2"},
+                 [](O& o) { o.query = {o.numbers.data(), 5, 3, 4}; });
+  expect_refused({"attend_backward", "value [num_kv_heads, seqlen_kv, head_dim_v]", "[2, 6, 8]"},
+                 [](O& o) { o.value = {o.numbers.data(), 2, 6, 8}; });
+  expect_refused({"attend_backward", "result.out", "[6, 3, 7]", "[6, 3, 8]"},
+                 [](O& o) { o.result.out = {o.numbers.data(), 6, 3, 7}; });
+  expect_refused({"attend_backward", "result.lse", "[6, 4]", "[6, 3]"},
+                 [](O& o) { o.result.lse = {o.numbers.data(), 6, 4}; });
+  expect_refused({"attend_backward", "grad_out", "[6, 2, 8]", "[6, 3, 8]"},
+                 [](O& o) { o.grad_out = {o.numbers.data(), 6, 2, 8}; });
+  expect_refused({"attend_backward", "gradients.query", "[6, 3, 8]", "[6, 3, 4]"},
+                 [](O& o) { o.gradients.query = {o.written.data(), 6, 3, 8}; });
+  expect_refused({"attend_backward", "gradients.key", "[6, 5, 4]", "[2, 5, 4]"},
+                 [](O& o) { o.gradients.key = {o.written.data(), 6, 5, 4}; });
+  expect_refused({"attend_backward", "gradients.value", "[2, 5, 4]", "[2, 5, 8]"},
+                 [](O& o) { o.gradients.value = {o.written.data(), 2, 5, 4}; });
+  const auto sinks = [](O& o, std::size_t count) { return std::span(o.numbers).first(count); };
+  expect_refused({"attend_backward", "options.sinks", "[5]", "[6]"},
+                 [&](O& o) { o.options.sinks = sinks(o, 5); });
+  expect_refused({"attend_backward", "gradients.sinks", "[6]", "[0]"},
+                 [&](O& o) { o.gradients.sinks = std::span(o.written).first(6); });
+  BackwardOperands fitting;
+  fitting.options.sinks = sinks(fitting, 6);
+  fitting.gradients.sinks = std::span(fitting.written).last(6);
+  fitting.run();
+  EXPECT_FALSE(fitting.untouched());
+}
+
+TEST(BackwardRefuses, PoliciesThatDoNotFit) {
+  const BackwardOperands o;
+  const auto run = [&](const auto& mask, const auto& score) {
+    attend_backward(o.query, o.key, o.value, mask, score, o.result, o.grad_out, o.gradients);
+  };
+  expect_shape_error({"attend_backward", "Softcap::cap"},
+                     [&] { run(NoMask{}, chain(0.5, Softcap{-1})); });
+  expect_shape_error({"attend_backward", "SlidingWindowMask"},
+                     [&] { run(SlidingWindowMask{.window_left = -1}, 0.5); });
+  EXPECT_TRUE(o.untouched());
 }
 
 }  // namespace

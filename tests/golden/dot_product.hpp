@@ -10,6 +10,7 @@
 
 #include "golden/case.hpp"            // Case
 #include "golden/comparison.hpp"      // Report
+#include "golden/gradients.hpp"       // RecordedGradients, attend_both_ways
 #include "golden/policies.hpp"        // CasePolicies
 #include "golden/recorded_out.hpp"    // RecordedOut
 #include "golden/sequences.hpp"       // HeadSequences, token_by_token
@@ -31,6 +32,25 @@ struct DotProductInputs {
     if (c.has("w.sinks")) sinks = c.values<T>("w.sinks", {c.num_heads});
   }
 };
+
+/// Holds the gradients of query, key and value against those that the file has.
+template <class T>
+void compare_gradients(const Case& c, const CasePolicies& policies,
+                       const DotProductInputs<T>& inputs, Report& report) {
+  require_no_sinks(c);
+  const HeadSequences<T> r(c, "r", c.num_heads, c.seqlen_q, c.head_dim_v);  // d loss / d out
+  HeadSequences<T> out(c.batch, c.num_heads, c.seqlen_q, c.head_dim_v);
+  HeadSequences<T> query(c.batch, c.num_heads, c.seqlen_q, c.head_dim);
+  HeadSequences<T> key(c.batch, c.num_kv_heads, c.seqlen_kv, c.head_dim);
+  HeadSequences<T> value(c.batch, c.num_kv_heads, c.seqlen_kv, c.head_dim_v);
+  for (Index s = 0; s < c.batch; ++s)
+    attend_both_ways<T>(policies, s, inputs.query[s], inputs.key[s], inputs.value[s], r[s], out[s],
+                        {query[s], key[s], value[s]});
+  const RecordedGradients recorded(c, test::attention_stages, report);
+  recorded.compare("grad_q", query.data(), {c.batch, c.num_heads, c.seqlen_q, c.head_dim});
+  recorded.compare("grad_k", key.data(), {c.batch, c.num_kv_heads, c.seqlen_kv, c.head_dim});
+  recorded.compare("grad_v", value.data(), {c.batch, c.num_kv_heads, c.seqlen_kv, c.head_dim_v});
+}
 
 /// One case in the compute type T: by plain matrices, through a cache, and token by token.
 template <class T>
@@ -57,6 +77,8 @@ class DotProduct {
       compare("out, by token", cached(token_by_token(c), full));
     if (is_latent())
       compare("out, latents cached", cached({c.seqlen_q}, [&] { return make_latent_cache(); }));
+    if (c.has("grad_q") || c.has("grad_k") || c.has("grad_v"))
+      compare_gradients(c, policies_, inputs_, report_);
   }
 
  private:

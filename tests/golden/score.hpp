@@ -33,6 +33,16 @@ struct AnyScore {
                           part);
     return packet;
   }
+  template <class U>
+  simd::Packet<U> slope(simd::Packet<U> packet, const ScoreSite& site) const {
+    auto product = simd::broadcast(U{1});
+    const auto pass = [&](const auto& score) {
+      product = simd::mul(product, score.template slope<U>(packet, site));
+      packet = score.template apply<U>(packet, site);
+    };
+    for (const auto& part : parts) std::visit(pass, part);
+    return product;
+  }
   void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
     for (const auto& part : parts)
       std::visit([&](const auto& score) { score.check(where, num_heads, extent); }, part);

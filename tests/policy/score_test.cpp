@@ -2,14 +2,13 @@
 /// \file
 /// Score policies, lane by lane, against their scalar formulas.
 
-#include "heed/policy/score.hpp"
-
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "heed/policy/score_chain.hpp"
 #include "support/expect_attention.hpp"  // WorstError, score_terms
 #include "support/score_cases.hpp"       // for_each_score, HalvedWithStripes
 

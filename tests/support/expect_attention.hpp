@@ -125,6 +125,7 @@ class RowBounds {
   }
 
   double lse_bound() const { return lse_bound_; }
+  double score_bound_of(Index key) const { return score_bounds_[static_cast<std::size_t>(key)]; }
   /// Of the element that column `col` of `value` makes.
   /// \param prob_error  as in expect_attention
   double out_bound(const Heads<E>& value, Index col, const ProbError& prob_error) {

@@ -5,8 +5,9 @@
 
 #include <vector>
 
-#include "heed/policy/score.hpp"       // all score policies
-#include "support/attention_case.hpp"  // AttentionShape, Exact, normal_heads
+#include "heed/policy/score.hpp"
+#include "heed/policy/score_chain.hpp"  // all score policies
+#include "support/attention_case.hpp"   // AttentionShape, Exact, normal_heads
 
 namespace heed::test {
 

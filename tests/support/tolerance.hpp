@@ -117,4 +117,10 @@ double golden_bound(double source_error, double magnitude, Index stages) {
              : double_bound(source_error, magnitude, stages);
 }
 
+/// How often a gradient passes the stages of a pass: forward, and back through the derivative of
+/// each, which rounds as often. The bound of a gradient is `golden_bound` of so many times the
+/// stages, and of the error of the source's own float32 gradients. With SSE2, AVX2 and AVX-512 heed
+/// errs up to half of it.
+inline constexpr Index gradient_passes = 2;
+
 }  // namespace heed::test

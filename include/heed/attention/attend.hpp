@@ -57,9 +57,9 @@ inline Index checked_group_size(std::string_view where, Index num_heads, Index n
   return num_heads / num_kv_heads;
 }
 
-template <class T, class Source, class Mask, class Score>
-void check_problem(std::string_view where, const Problem<T, Source, Mask>& problem,
-                   const Score& score) {
+/// An object of it is compiled only if masks and scores are some.
+template <class T, class Mask, class Score>
+struct CheckedPolicies {
   static_assert(
       std::floating_point<T>,
       "heed: attention computes in float or double. Narrower elements belong in a cache.");
@@ -72,6 +72,20 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
       ScorePolicy<Score, T>,
       "heed: score needs `apply<T>(packet, site)` and `check` (policy/score.hpp). Pass the "
       "softmax scale as a number, or wrap a lambda in CustomScore.");
+};
+
+/// Throws ShapeError if a mask's or a score's data do not fit the call.
+template <class T, class Source, class Mask, class Score>
+void check_policies(std::string_view where, const Problem<T, Source, Mask>& problem,
+                    const Score& score) {
+  check_mask(where, *problem.mask, problem.heads.num_heads, problem.extent());
+  score.check(where, problem.heads.num_heads, problem.extent());
+}
+
+template <class T, class Source, class Mask, class Score>
+void check_problem(std::string_view where, const Problem<T, Source, Mask>& problem,
+                   const Score& score) {
+  [[maybe_unused]] constexpr CheckedPolicies<T, Mask, Score> policies{};
   static_assert(std::same_as<ComputeType<typename Source::Element>, T>,
                 "heed: a cache of double is attended to in double, any other in float.");
   static_assert(!IsNative<Source> || has_scales<typename Source::Element> ||
@@ -91,8 +105,7 @@ void check_problem(std::string_view where, const Problem<T, Source, Mask>& probl
     require_rows(where, "lse [num_heads, seqlen_q]", *problem.lse, num_heads, query.rows);
   if (!problem.sinks.empty())
     require_shape(where, "sinks [num_heads]", {std::ssize(problem.sinks)}, {num_heads});
-  check_mask(where, *problem.mask, problem.heads.num_heads, problem.extent());
-  score.check(where, problem.heads.num_heads, problem.extent());
+  check_policies(where, problem, score);
 }
 
 /// Splits a score policy into the scale that queries are multiplied by, once a call, and the rest,

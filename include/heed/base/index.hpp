@@ -11,6 +11,7 @@ namespace heed {
 
 /// Counts, offsets, strides and token positions. Signed, as in Eigen.
 using Index = std::ptrdiff_t;
+static_assert(sizeof(Index) >= 8, "heed: sizes need 64 bits. Compile for a 64-bit target.");
 
 /// In a shape or a template argument: this size is given at run time. The value is
 /// Eigen::Dynamic's.

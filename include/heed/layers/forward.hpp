@@ -17,7 +17,7 @@
 #include "heed/base/executor.hpp"
 #include "heed/base/workspace.hpp"
 #include "heed/cache/page.hpp"
-#include "heed/policy/score.hpp"
+#include "heed/policy/score_chain.hpp"
 #include "heed/rope/rope.hpp"
 
 namespace heed {

@@ -21,7 +21,6 @@
 #include <limits>
 #include <span>
 #include <string_view>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -52,6 +51,15 @@ concept ScorePolicy =
       score.check("where", site.head, site.extent);
     };
 
+/// A score policy that attend_backward takes, too: `slope` is the derivative of what `apply` gives
+/// by what it takes. A CustomScore has none; a policy of one's own may.
+template <class S, class T>
+concept DifferentiableScore =
+    ScorePolicy<S, T> &&
+    requires(const S& score, const simd::Packet<T>& packet, const ScoreSite& site) {
+      { score.template slope<T>(packet, site) } -> std::same_as<simd::Packet<T>>;
+    };
+
 /// score * factor. With factor = 1/sqrt(head_dim) the scores of unit-normal queries and keys have
 /// unit variance; unscaled, their standard deviation is sqrt(head_dim) and the softmax goes to
 /// one-hot.
@@ -66,6 +74,10 @@ struct Scale {
   template <class T>
   simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite&) const {
     return simd::mul(score, simd::broadcast(static_cast<T>(factor)));
+  }
+  template <class T>
+  simd::Packet<T> slope(const simd::Packet<T>&, const ScoreSite&) const {
+    return simd::broadcast(static_cast<T>(factor));
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
     detail::require_number(std::abs(factor) <= double(std::numeric_limits<float>::max()), where,
@@ -82,6 +94,12 @@ struct Softcap {
   simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite&) const {
     const auto bounded = simd::tanh<T>(simd::mul(score, simd::broadcast(static_cast<T>(1 / cap))));
     return simd::mul(bounded, simd::broadcast(static_cast<T>(cap)));
+  }
+  /// 1 - tanh(score / cap)^2
+  template <class T>
+  simd::Packet<T> slope(const simd::Packet<T>& score, const ScoreSite&) const {
+    const auto bounded = simd::tanh<T>(simd::mul(score, simd::broadcast(static_cast<T>(1 / cap))));
+    return simd::sub(simd::broadcast(T{1}), simd::mul(bounded, bounded));
   }
   void check(std::string_view where, Index, const MaskExtent&) const {
     using Range = std::numeric_limits<float>;  // of double, too: no model's cap is beyond
@@ -102,8 +120,12 @@ struct Alibi {
   simd::Packet<U> apply(const simd::Packet<U>& score, const ScoreSite& site) const {
     static_assert(std::same_as<T, U>, "heed: the Alibi slopes must have the compute type");
     const Index distance = site.kv_row - site.extent.query_position(site.q_row);
-    const auto slope = simd::broadcast(slopes[static_cast<std::size_t>(site.head)]);
-    return simd::mul_add(simd::iota(static_cast<T>(distance)), slope, score);
+    const auto slope_of_head = simd::broadcast(slopes[static_cast<std::size_t>(site.head)]);
+    return simd::mul_add(simd::iota(static_cast<T>(distance)), slope_of_head, score);
+  }
+  template <class U>
+  simd::Packet<U> slope(const simd::Packet<U>&, const ScoreSite&) const {
+    return simd::broadcast(U{1});
   }
   void check(std::string_view where, Index num_heads, const MaskExtent&) const {
     detail::require_shape(where, "Alibi::slopes [num_heads]", {std::ssize(slopes)}, {num_heads});
@@ -145,6 +167,10 @@ struct Bias {
     for (Index i = 0; i < there; ++i) lane[i] = row[i];
     return simd::add(score, simd::load(lane));
   }
+  template <class U>
+  simd::Packet<U> slope(const simd::Packet<U>&, const ScoreSite&) const {
+    return simd::broadcast(U{1});
+  }
   void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
     detail::require_shape(where, "Bias::bias [1 or num_heads, seqlen_q, seqlen_kv]",
                           {bias.num_heads, bias.rows, bias.cols},
@@ -181,88 +207,6 @@ struct CustomScore {
 /// 1/sqrt(head_dim): the softmax scale unless a model has another. See Scale.
 [[nodiscard]] inline double default_softmax_scale(Index head_dim) {
   return 1 / std::sqrt(static_cast<double>(head_dim));
-}
-
-/// Policies one after another, the first one first. Made by `chain`.
-template <class... Scores>
-struct ScoreChain {
-  std::tuple<Scores...> scores;
-
-  template <class T>
-  simd::Packet<T> apply(simd::Packet<T> packet, const ScoreSite& site) const {
-    std::apply(
-        [&](const auto&... score) { ((packet = score.template apply<T>(packet, site)), ...); },
-        scores);
-    return packet;
-  }
-  void check(std::string_view where, Index num_heads, const MaskExtent& extent) const {
-    std::apply([&](const auto&... score) { (score.check(where, num_heads, extent), ...); }, scores);
-  }
-};
-
-namespace detail {
-
-/// What is left of a Scale without its factor.
-struct Unchanged {
-  template <class T>
-  simd::Packet<T> apply(const simd::Packet<T>& score, const ScoreSite&) const {
-    return score;
-  }
-  void check(std::string_view, Index, const MaskExtent&) const {}
-};
-
-/// The factor that a policy begins with, and what the policy does after it.
-template <class S>
-std::pair<double, const S&> split_scale(const S& score) {
-  return {1, score};
-}
-inline std::pair<double, Unchanged> split_scale(const Scale& scale) { return {scale.factor, {}}; }
-template <class... Rest>
-std::pair<double, ScoreChain<const Rest&...>> split_scale(const ScoreChain<Scale, Rest...>& chain) {
-  return std::apply(
-      [](const Scale& scale, const Rest&... rest) {
-        return std::pair(scale.factor, ScoreChain<const Rest&...>{{rest...}});
-      },
-      chain.scores);
-}
-
-/// Whether a policy has no scale in it, by its type.
-template <class S>
-inline constexpr bool is_unscaled = false;
-template <>
-inline constexpr bool is_unscaled<Softcap> = true;
-template <class T>
-inline constexpr bool is_unscaled<Alibi<T>> = true;
-template <class T>
-inline constexpr bool is_unscaled<Bias<T>> = true;
-template <class... Scores>
-inline constexpr bool is_unscaled<ScoreChain<Scores...>> = (is_unscaled<Scores> && ...);
-
-/// A number means Scale; anything else is a policy already.
-template <class S>
-auto as_score_policy(const S& score) {
-  static_assert(!std::is_integral_v<S>,
-                "heed: the softmax scale is an integer, as 1 / 8 is, which is 0. Write 1.0 / 8.");
-  if constexpr (std::is_floating_point_v<S>)
-    return Scale{static_cast<double>(score)};
-  else
-    return score;
-}
-
-}  // namespace detail
-
-/// chain(softmax_scale, Softcap{50}): scaled, then capped. A number means Scale here, too.
-template <class... Scores>
-[[nodiscard]] auto chain(const Scores&... scores) {
-  [[maybe_unused]] constexpr auto is_checked = []<class S>(const S*) {
-    return std::is_arithmetic_v<S> ||
-           requires(const S& score, const MaskExtent& extent) { score.check("", Index{}, extent); };
-  };
-  static_assert((is_checked(static_cast<const Scores*>(nullptr)) && ...),
-                "heed: what is chained needs `apply<T>(packet, site)` and `check` "
-                "(policy/score.hpp). Wrap a lambda in CustomScore.");
-  return ScoreChain<decltype(detail::as_score_policy(scores))...>{
-      {detail::as_score_policy(scores)...}};
 }
 
 }  // namespace heed

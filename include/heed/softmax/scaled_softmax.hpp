@@ -10,7 +10,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "heed/policy/score.hpp"
+#include "heed/policy/score_chain.hpp"
 #include "heed/simd/exp.hpp"
 #include "heed/softmax/state.hpp"
 
