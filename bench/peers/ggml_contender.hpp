@@ -23,7 +23,7 @@ namespace heed::bench {
 ///     masks_all          whether its fast kernels want a mask where all is visible
 ///     mask_row_padding   a mask has so many rows, or a multiple of them
 template <class Api, ggml_type kv_type>
-class GgmlContender final : public Contender {
+class GgmlContender final : public AttendContender {
  public:
   GgmlContender(const SpeedCase& c, const Inputs& inputs, Index num_threads)
       : case_(c), context_(api().init(

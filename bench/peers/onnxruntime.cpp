@@ -31,7 +31,7 @@ OnnxNode multi_head_node(const SpeedCase& c) {
 }
 
 /// One sequence, without a cache.
-class MultiHead final : public Contender {
+class MultiHead final : public AttendContender {
  public:
   MultiHead(const SpeedCase& c, const Inputs& inputs, Index num_threads)
       : query_(inputs.query), key_(inputs.key), value_(inputs.value),
@@ -88,7 +88,7 @@ std::vector<float> cache_of(const SpeedCase& c, const Matrix& all, Index capacit
 }
 
 /// Sequences of one seqlen_q, in caches as long as the longest.
-class Grouped final : public Contender {
+class Grouped final : public AttendContender {
  public:
   Grouped(const SpeedCase& c, const Inputs& inputs, Index num_threads)
       : query_(inputs.query), key_(new_rows(c, inputs.key)), value_(new_rows(c, inputs.value)),

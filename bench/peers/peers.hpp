@@ -15,6 +15,7 @@ namespace heed::bench {
 struct Peer {
   std::string name, version;
   std::vector<ContenderKind> kinds;
+  std::vector<ContenderKind> backward_kinds = {};  ///< of Pass::backward, by names of `kinds`
 };
 
 /// Those that this program was built with.
@@ -36,6 +37,7 @@ Peer ggml_peer();
 std::optional<Peer> ik_llama_peer();  ///< if it is still there
 Peer onnxruntime_peer();
 Peer torch_peer();
+ContenderKind torch_backward_kind();
 std::optional<BlasPeer> openblas_peer();
 
 }  // namespace heed::bench

@@ -98,7 +98,7 @@ class Sequence {
 };
 
 /// A batch is run one sequence after another: the fused kernel takes no ragged ones.
-class Torch final : public Contender {
+class Torch final : public AttendContender {
  public:
   Torch(const SpeedCase& c, const Inputs& inputs, Index num_threads)
       : case_(c), num_threads_(static_cast<int>(num_threads)) {
@@ -135,6 +135,8 @@ std::unique_ptr<Contender> make(const SpeedCase& c, const Inputs& inputs, Index 
 
 }  // namespace
 
-Peer torch_peer() { return {"PyTorch", TORCH_VERSION, {{"torch", can, make}}}; }
+Peer torch_peer() {
+  return {"PyTorch", TORCH_VERSION, {{"torch", can, make}}, {torch_backward_kind()}};
+}
 
 }  // namespace heed::bench

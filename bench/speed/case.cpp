@@ -20,6 +20,8 @@ constexpr Heads mla_16{16, 1, 576, 512, Kv::latent}, mla_128{128, 1, 576, 512, K
 /// Cases under one heading, as "heading/name".
 class Cases {
  public:
+  explicit Cases(Pass pass) : pass_(pass) {}
+
   void add(std::string name, std::vector<SequenceRows> sequences, const Heads& heads,
            Visible visible = Visible::causal) {
     for (std::size_t i = 1; i < sequences.size(); ++i) {
@@ -27,8 +29,9 @@ class Cases {
       sequences[i].kv_begin = sequences[i - 1].kv_begin + sequences[i - 1].seqlen_kv;
     }
     cases_.push_back({std::move(name), std::move(sequences), heads.num_heads, heads.num_kv_heads,
-                      heads.head_dim, heads.head_dim_v, visible, heads.kv});
+                      heads.head_dim, heads.head_dim_v, visible, heads.kv, pass_});
   }
+  /// All tokens of a sequence.
   void add_prefill(const std::string& name, Index seqlen, const Heads& heads,
                    Visible visible = Visible::causal) {
     add(name + "/" + std::to_string(seqlen), {{seqlen, seqlen}}, heads, visible);
@@ -41,6 +44,7 @@ class Cases {
   std::vector<SpeedCase> take() { return std::move(cases_); }
 
  private:
+  Pass pass_;
   std::vector<SpeedCase> cases_;
 };
 
@@ -86,11 +90,20 @@ void add_batches(Cases& cases) {
 }  // namespace
 
 std::vector<SpeedCase> speed_cases() {
-  Cases cases;
+  Cases cases(Pass::forward);
   add_prefills(cases);
   add_shorts(cases);
   add_decodes(cases);
   add_batches(cases);
+  return cases.take();
+}
+
+std::vector<SpeedCase> backward_cases() {
+  Cases cases(Pass::backward);
+  cases.add_prefill("backward/gqa", 2048, gqa_8_2);
+  cases.add_prefill("backward/mha", 2048, {8, 8, 128});
+  cases.add_prefill("backward/full", 1024, {8, 8, 128}, Visible::full);
+  cases.add_prefill("backward/dim64", 1024, {8, 2, 64});
   return cases.take();
 }
 

@@ -14,6 +14,12 @@ namespace heed::bench {
 /// Which keys a query sees: those up to its own token, or all.
 enum class Visible { causal, full };
 
+/// What is computed of the case.
+enum class Pass {
+  forward,
+  backward,  ///< the gradients of queries, keys and values, once forward is done
+};
+
 /// What a key/value row is.
 enum class Kv {
   full,    ///< a key and a value of each key/value head
@@ -32,6 +38,7 @@ struct SpeedCase {
   Index num_heads, num_kv_heads, head_dim, head_dim_v;
   Visible visible;
   Kv kv;
+  Pass pass = Pass::forward;
 
   /// Rows of queries, of all sequences.
   Index rows_q() const { return sequences.back().q_begin + sequences.back().seqlen_q; }
@@ -45,7 +52,8 @@ struct SpeedCase {
       most = std::max(most, sequence.seqlen_q * sequence.seqlen_kv);
     return most;
   }
-  /// FLOPs of the visible scores and of what is made of them; masked-out ones earn nothing.
+  /// FLOPs of the visible scores and of what is made of them: two products forward, five backward.
+  /// Masked-out ones earn nothing.
   double flops() const {
     double pairs = 0;
     for (const auto& sequence : sequences) {
@@ -53,7 +61,9 @@ struct SpeedCase {
       const auto m = static_cast<double>(sequence.seqlen_kv);
       pairs += visible == Visible::full ? n * m : n * m - n * (n - 1) / 2;
     }
-    return 2.0 * static_cast<double>((head_dim + head_dim_v) * num_heads) * pairs;
+    const Index width =
+        pass == Pass::forward ? head_dim + head_dim_v : 3 * head_dim + 2 * head_dim_v;
+    return 2.0 * static_cast<double>(width * num_heads) * pairs;
   }
   /// Elements of keys and values, each counted once.
   double kv_elements() const {
@@ -75,5 +85,7 @@ struct SpeedCase {
 
 /// The cases that are run by default. Their names begin with prefill/, short/, decode/ or batch/.
 std::vector<SpeedCase> speed_cases();
+/// Those of gradients, one sequence each. Their names begin with backward/.
+std::vector<SpeedCase> backward_cases();
 
 }  // namespace heed::bench

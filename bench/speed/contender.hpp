@@ -17,10 +17,33 @@ class Contender {
  public:
   virtual ~Contender() = default;
   virtual void run() = 0;
+  /// How far from float64 the last run's result is, as by the functions of that name.
+  virtual double largest_error(const SpeedCase& c, const Inputs& inputs) const = 0;
+};
+
+/// Of Pass::forward.
+class AttendContender : public Contender {
+ public:
   /// What the last run gave, [rows_q, num_heads * head_dim_v].
   virtual Matrix out() const = 0;
   /// The inputs with keys and values as it holds them, if these are to be the reference's.
   virtual std::unique_ptr<Inputs> held() const { return nullptr; }
+
+  double largest_error(const SpeedCase& c, const Inputs& inputs) const final {
+    const auto own = held();
+    return bench::largest_error(c, own ? *own : inputs, out());
+  }
+};
+
+/// Of Pass::backward: a run makes the gradients alone, of what forward left when it was made.
+class BackwardContender : public Contender {
+ public:
+  /// What the last run gave.
+  virtual Gradients gradients() const = 0;
+
+  double largest_error(const SpeedCase&, const Inputs& inputs) const final {
+    return bench::largest_error(*inputs.exact, gradients());
+  }
 };
 
 struct ContenderKind {
@@ -39,5 +62,9 @@ inline constexpr double most_bytes = 1.0 * (1 << 30);
 std::vector<ContenderKind> heed_kinds();
 /// Product, softmax, product with Eigen alone, with matrices of scores in memory.
 ContenderKind eigen_kind();
+
+/// heed and Eigen again, in Pass::backward.
+ContenderKind heed_backward_kind();
+ContenderKind eigen_backward_kind();
 
 }  // namespace heed::bench

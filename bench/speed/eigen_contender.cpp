@@ -15,7 +15,7 @@ namespace {
 /// heads: their queries lie side by side and are the rows of one product. With as many tasks as
 /// threads or more, threads share the tasks, softmax and all; with fewer, Eigen's products are left
 /// to share the work.
-class EigenMaterialised final : public Contender {
+class EigenMaterialised final : public AttendContender {
  public:
   EigenMaterialised(const SpeedCase& c, const Inputs& inputs, Index num_threads)
       : case_(c), inputs_(inputs), num_threads_(num_threads), executor_(make_executor(num_threads)),

@@ -38,7 +38,7 @@ auto filled(const SpeedCase& c, const Inputs& inputs, const SequenceRows& s, InM
 }
 
 template <class Entry, class Element, class Mask>
-class Heed final : public Contender {
+class Heed final : public AttendContender {
   using Source = decltype(filled<Element>(std::declval<SpeedCase>(), std::declval<Inputs>(),
                                           SequenceRows(), Entry()));
 

@@ -66,7 +66,12 @@ Inputs::Inputs(const SpeedCase& c)
     : query(random_matrix(c.rows_q(), c.num_heads * c.head_dim, 1)),
       key(random_matrix(c.rows_kv(), c.num_kv_heads * c.head_dim, 2)),
       value(c.kv == Kv::latent ? Matrix(key.leftCols(c.head_dim_v))
-                               : random_matrix(c.rows_kv(), c.num_kv_heads * c.head_dim_v, 3)) {}
+                               : random_matrix(c.rows_kv(), c.num_kv_heads * c.head_dim_v, 3)) {
+  if (c.pass == Pass::forward) return;
+  grad_out = random_matrix(c.rows_q(), c.num_heads * c.head_dim_v, 4);
+  exact = std::make_shared<const ExactGradients>(
+      exact_gradients(c, query, key, value, grad_out, default_softmax_scale(c.head_dim)));
+}
 
 double largest_error(const SpeedCase& c, const Inputs& inputs, const Matrix& out) {
   if (out.rows() != c.rows_q() || out.cols() != c.num_heads * c.head_dim_v || out.hasNaN())

@@ -3,13 +3,14 @@
 /// The numbers of a case, the same for every contender, and the float64 result that all must meet.
 #pragma once
 
+#include <memory>
+
 #include "heed/base/views.hpp"
 #include "shared/matrix.hpp"
 #include "speed/case.hpp"
+#include "speed/gradients.hpp"
 
 namespace heed::bench {
-
-using Matrix = MatrixOf<float>;
 
 /// rows x cols elements of mean 0 and variance 1, the same ones for the same seed.
 Matrix random_matrix(Index rows, Index cols, unsigned seed);
@@ -20,6 +21,10 @@ Matrix random_weight(Index out, Index in, unsigned seed);
 /// after another; heads lie side by side. For latents, `value` is a part of `key`.
 struct Inputs {
   Matrix query, key, value;
+  // Of Pass::backward alone:
+  Matrix grad_out;  ///< [rows_q, num_heads * head_dim_v]
+  std::shared_ptr<const ExactGradients> exact;
+
   explicit Inputs(const SpeedCase& c);
 };
 

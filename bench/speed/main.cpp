@@ -34,10 +34,33 @@ std::vector<ContenderKind> all_kinds() {
   return kinds;
 }
 
+/// Each by a name of all_kinds().
+std::vector<ContenderKind> backward_kinds() {
+  std::vector<ContenderKind> kinds{heed_backward_kind(), eigen_backward_kind()};
+  for (const Peer& peer : peers())
+    kinds.insert(kinds.end(), peer.backward_kinds.begin(), peer.backward_kinds.end());
+  return kinds;
+}
+
 std::vector<std::string> names_of(std::span<const ContenderKind> kinds) {
   std::vector<std::string> names;
   for (const ContenderKind& kind : kinds) names.push_back(kind.name);
   return names;
+}
+
+const ContenderKind* find(std::span<const ContenderKind> kinds, const std::string& name) {
+  for (const ContenderKind& kind : kinds)
+    if (kind.name == name) return &kind;
+  return nullptr;
+}
+
+/// Those of `kinds` that are to be measured.
+std::vector<ContenderKind> chosen(std::vector<ContenderKind> kinds, const SpeedOptions& options) {
+  std::erase_if(kinds, [&](const ContenderKind& kind) {
+    const auto& names = options.contenders;
+    return std::find(names.begin(), names.end(), kind.name) == names.end();
+  });
+  return kinds;
 }
 
 /// The largest that were measured, `limits` included, in several rounds: what disturbs a machine
@@ -65,48 +88,64 @@ std::string machine_text() {
   return text + ".";
 }
 
-/// By the limits before the cases and after them: the machine is not the same for all that time.
-std::string report_of(const Suite& suite, const LayerSuite& layers, const SpeedOptions& options) {
+/// What is measured.
+struct Suites {
+  Suite forward, backward;
+  LayerSuite layers;
+
+  Suites(const SpeedOptions& options, const std::map<Index, Limits>& limits)
+      : forward(speed_cases(), chosen(all_kinds(), options), limits),
+        backward(backward_cases(), chosen(backward_kinds(), options), limits),
+        layers(options.threads) {
+    forward.register_rows();
+    layers.register_rows();
+    backward.register_rows();
+  }
+};
+
+/// With columns in the order of --contenders.
+ReportHead head_of(const Suite& suite, const SpeedOptions& options) {
   ReportHead head{.machine = machine_text(), .others = {}, .cached_bytes = cached_bytes()};
   const std::vector<ContenderKind> own = heed_kinds();
   for (const std::string& name : options.contenders) {
-    if (name == heed_name || name == eigen_name) continue;
-    const auto kind = std::find_if(own.begin(), own.end(),
-                                   [&](const ContenderKind& one) { return one.name == name; });
-    head.others.push_back({name, kind == own.end() ? std::nullopt : std::optional(kind->storage)});
+    if (name == heed_name || name == eigen_name || !find(suite.kinds(), name)) continue;
+    const ContenderKind* const kind = find(own, name);
+    head.others.push_back({name, kind ? std::optional(kind->storage) : std::nullopt});
   }
-  return report_text(head, limits_of(options.threads, suite.limits()), suite.results()) +
+  return head;
+}
+
+/// By the limits before the cases and after them: the machine is not the same for all that time.
+std::string report_of(const Suites& all, const SpeedOptions& options) {
+  const auto& [forward, backward, layers] = all;
+  const std::map<Index, Limits> limits = limits_of(options.threads, forward.limits());
+  return report_text(head_of(forward, options), limits, forward.results()) +
          layers_text(layers.layers()) +
-         crossovers_text(deepseek_v2_lite_shape(), layers.crossovers());
+         crossovers_text(deepseek_v2_lite_shape(), layers.crossovers()) +
+         backward_text(head_of(backward, options), limits, backward.results());
 }
 
 /// Says what was computed wrong. Returns whether nothing was.
-bool all_right(const Suite& suite, const LayerSuite& layers) {
-  for (const std::string& error : layers.errors())
+bool all_right(const Suites& all) {
+  for (const std::string& error : all.layers.errors())
     std::fprintf(stderr, "speed: %s\n", error.c_str());
-  bool right = layers.errors().empty();
-  for (const CaseResult& result : suite.results())
-    for (const Samples& one : result.contenders)
-      if (!one.error.empty()) {
-        std::fprintf(stderr, "speed: %s/%s/threads:%td: %s\n", result.speed_case.name.c_str(),
-                     one.name.c_str(), result.num_threads, one.error.c_str());
-        right = false;
-      }
+  bool right = all.layers.errors().empty();
+  for (const Suite* const suite : {&all.forward, &all.backward})
+    for (const CaseResult& result : suite->results())
+      for (const Samples& one : result.contenders)
+        if (!one.error.empty()) {
+          std::fprintf(stderr, "speed: %s/%s/threads:%td: %s\n", result.speed_case.name.c_str(),
+                       one.name.c_str(), result.num_threads, one.error.c_str());
+          right = false;
+        }
   return right;
 }
 
-int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
-  std::erase_if(kinds, [&](const ContenderKind& kind) {
-    return std::find(options.contenders.begin(), options.contenders.end(), kind.name) ==
-           options.contenders.end();
-  });
+int run(const SpeedOptions& options) {
   std::optional<OutputFile> file;
   if (options.report && *options.report != standard_output)
     file.emplace("--report", *options.report);
-  Suite suite(std::move(kinds), limits_of(options.threads));
-  suite.register_rows();
-  LayerSuite layers(options.threads);
-  layers.register_rows();
+  Suites all(options, limits_of(options.threads));
   if (options.report && !file) {
     benchmark::ConsoleReporter reporter(benchmark::ConsoleReporter::OO_Tabular);
     reporter.SetOutputStream(&std::cerr);
@@ -114,9 +153,9 @@ int run(const SpeedOptions& options, std::vector<ContenderKind> kinds) {
   } else {
     require_matched(benchmark::RunSpecifiedBenchmarks());
   }
-  if (options.report && !file) print(report_of(suite, layers, options));
-  if (file) file->write(report_of(suite, layers, options));
-  return all_right(suite, layers) ? 0 : 1;
+  if (options.report && !file) print(report_of(all, options));
+  if (file) file->write(report_of(all, options));
+  return all_right(all) ? 0 : 1;
 }
 
 }  // namespace
@@ -137,14 +176,13 @@ int main(int argc, char** argv) {
     benchmark::Initialize(&num_theirs, theirs.data());
     if (benchmark::ReportUnrecognizedArguments(num_theirs, theirs.data())) return 2;
 
-    const std::vector<ContenderKind> kinds = all_kinds();
-    const std::vector<std::string> names = names_of(kinds);
+    const std::vector<std::string> names = names_of(all_kinds());
     const SpeedOptions options = parse_speed_options(ours, names);
     if (options.help) {
       std::fputs(speed_help(names).c_str(), stdout);
       return 0;
     }
-    return run(options, kinds);
+    return run(options);
   } catch (const OptionError& error) {
     std::fprintf(stderr, "speed: %s\n", error.what());
     return 2;

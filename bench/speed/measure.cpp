@@ -96,8 +96,7 @@ Prepared prepare(const ContenderKind& kind, const SpeedCase& c, const Inputs& in
   const auto start = Clock::now();
   made.contender->run();
   made.first_seconds = seconds_since(start);
-  const auto held = made.contender->held();
-  const double error = largest_error(c, held ? *held : inputs, made.contender->out());
+  const double error = made.contender->largest_error(c, inputs);
   if (error <= kind.storage.tolerance) return made;
   char text[80];
   std::snprintf(text, sizeof text, "wrong by %.2g, at most %.2g", error, kind.storage.tolerance);

@@ -135,10 +135,27 @@ inline std::string case_row(const ReportHead& head, const std::map<Index, Limits
   return table_row(cells);
 }
 
+/// A row per case.
+inline std::string cases_table(const std::string& of, const ReportHead& head,
+                               const std::map<Index, Limits>& limits,
+                               std::span<const CaseResult> results) {
+  std::vector<std::string> columns{of, "heed, ms", "GFLOP/s", "roofline", "Eigen"};
+  for (const ReportColumn& other : head.others) columns.push_back(other.name + ", ms");
+  std::string text = "\n" + table_head(columns);
+  for (std::size_t begin = 0; begin < results.size();) {
+    std::size_t end = begin;
+    while (end < results.size() && results[end].speed_case.name == results[begin].speed_case.name)
+      ++end;
+    text += case_row(head, limits, results.subspan(begin, end - begin));
+    begin = end;
+  }
+  return text;
+}
+
 }  // namespace detail
 
-/// The whole report. Where two numbers stand in a cell, they are of the numbers of threads, in the
-/// order of the limits' table.
+/// The report's head, and the table of Pass::forward. Where two numbers stand in a cell, they are
+/// of the numbers of threads, in the order of the limits' table.
 /// \param results  the results of a case follow one another
 inline std::string report_text(const ReportHead& head, const std::map<Index, Limits>& limits,
                                std::span<const CaseResult> results) {
@@ -150,17 +167,14 @@ inline std::string report_text(const ReportHead& head, const std::map<Index, Lim
       ", the best of several runs.\n`N x`: heed is N times as fast; " +
       "`N%`: of the roofline.\n`int8c` is PerChannel<int8>, `-native` Native<...>.\n";
   if (results.empty()) return text;
-  std::vector<std::string> columns{"case", "heed, ms", "GFLOP/s", "roofline", "Eigen"};
-  for (const ReportColumn& other : head.others) columns.push_back(other.name + ", ms");
-  text += "\n" + detail::table_head(columns);
-  for (std::size_t begin = 0; begin < results.size();) {
-    std::size_t end = begin;
-    while (end < results.size() && results[end].speed_case.name == results[begin].speed_case.name)
-      ++end;
-    text += detail::case_row(head, limits, results.subspan(begin, end - begin));
-    begin = end;
-  }
-  return text;
+  return text + detail::cases_table("case", head, limits, results);
+}
+
+/// The table of Pass::backward; empty if nothing was measured.
+inline std::string backward_text(const ReportHead& head, const std::map<Index, Limits>& limits,
+                                 std::span<const CaseResult> results) {
+  if (results.empty()) return {};
+  return detail::cases_table("backward alone", head, limits, results);
 }
 
 }  // namespace heed::bench

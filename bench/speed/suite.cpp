@@ -8,9 +8,10 @@
 
 namespace heed::bench {
 
-Suite::Suite(std::vector<ContenderKind> kinds, std::map<Index, Limits> limits)
+Suite::Suite(const std::vector<SpeedCase>& cases, std::vector<ContenderKind> kinds,
+             std::map<Index, Limits> limits)
     : kinds_(std::move(kinds)), limits_(std::move(limits)) {
-  for (const SpeedCase& c : speed_cases())
+  for (const SpeedCase& c : cases)
     for (const auto& [num_threads, unused] : limits_) slots_.push_back({{c, num_threads, {}}});
 }
 
@@ -55,7 +56,7 @@ void Suite::report(benchmark::State& state, std::size_t index, const ContenderKi
   state.counters["best_ms"] = 1e3 * seconds;
   state.counters["samples"] = static_cast<double>(samples->seconds.size());
   state.counters["GFLOP/s"] = c.flops() / seconds / 1e9;
-  state.counters["GB/s"] = kind.storage.kv_bytes(c) / seconds / 1e9;
+  if (c.pass == Pass::forward) state.counters["GB/s"] = kind.storage.kv_bytes(c) / seconds / 1e9;
   state.counters["roofline%"] =
       100 * least_seconds(c, limits, kind.storage, cached_bytes()) / seconds;
   if (const Samples* eigen = result.find(eigen_name))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// All cases with all numbers of threads as rows of Google Benchmark, and what they gave.
+/// Cases with all numbers of threads as rows of Google Benchmark, and what they gave.
 #pragma once
 
 #include <map>
@@ -17,13 +17,15 @@ namespace heed::bench {
 class Suite {
  public:
   /// \param limits  of each number of threads to be measured with
-  Suite(std::vector<ContenderKind> kinds, std::map<Index, Limits> limits);
+  Suite(const std::vector<SpeedCase>& cases, std::vector<ContenderKind> kinds,
+        std::map<Index, Limits> limits);
 
   /// CASE/CONTENDER/threads:N for each contender that computes the case. The first row of a case
   /// and a number of threads measures all contenders against one another; the others report what
   /// that gave. The suite must outlive the run.
   void register_rows();
 
+  const std::vector<ContenderKind>& kinds() const { return kinds_; }
   const std::map<Index, Limits>& limits() const { return limits_; }
 
   /// What was measured, in the order of the cases.

@@ -48,6 +48,13 @@ TEST(SpeedCase, CountsWhatIsVisible) {
   EXPECT_EQ(c.flops(), 2 * (32 + 32) * 2 * (15 + 4));
 }
 
+TEST(SpeedCase, CountsFiveProductsBackward) {
+  SpeedCase c = decode_case();
+  c.head_dim_v = 16;
+  c.pass = heed::bench::Pass::backward;
+  EXPECT_EQ(c.flops(), 2 * (3 * 32 + 2 * 16) * 2 * 64);
+}
+
 TEST(Roofline, IsTheSlowerOfMemoryAndArithmetic) {
   const SpeedCase c = decode_case();  // 16384 FLOPs; 16384 bytes of float
   EXPECT_DOUBLE_EQ(least_seconds(c, limits_with(1e9), {}, mib), 16384 / 1e9);
@@ -115,6 +122,27 @@ TEST(Report, HasALimitsTableAndARowPerCase) {
             R"( 0.0020 (4.00 x) / - | 0.0005 (1.00 x, 32%) / - |
 | decode/b | wrong | - | - | 1.00 ms | - | wrong |
 )");
+}
+
+TEST(Report, HasATableOfGradients) {
+  const std::map<heed::Index, Limits> limits{{1, limits_with(100e9)}, {2, limits_with(200e9)}};
+  SpeedCase c = decode_case();
+  c.name = "backward/a";
+  c.pass = heed::bench::Pass::backward;
+  // 40960 FLOPs at 100 GFLOP/s are 0.4096 us; at 200 reading, 0.256 us, takes longer.
+  const std::vector<CaseResult> results{
+      {c, 1, {{"heed", {0.8192e-6}}, {"eigen", {1.6384e-6}}, {"peer", {4.096e-6}}}},
+      {c, 2, {{"heed", {0.4096e-6}}, {"eigen", {}, "wrong by 1"}, {"peer", {4.096e-6}}}},
+  };
+  const heed::bench::ReportHead head{"", {{"peer", {}}}, mib};
+  EXPECT_EQ(heed::bench::backward_text(head, limits, results),
+            R"(
+| backward alone | heed, ms | GFLOP/s | roofline | Eigen | peer, ms |
+| --- | --- | --- | --- | --- | --- |
+| backward/a | 0.0008 / 0.0004 | 50.0 / 100 | 50% / 63% | 2.00 x / wrong |)"
+            R"( 0.0041 (5.00 x) / 0.0041 (10.0 x) |
+)");
+  EXPECT_EQ(heed::bench::backward_text(head, limits, {}), "");
 }
 
 TEST(Report, ShowsOptionalLimitsWhereTheyAreThere) {
