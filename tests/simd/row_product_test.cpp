@@ -4,6 +4,7 @@
 
 #include "heed/simd/row_product.hpp"
 
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -39,7 +40,9 @@ TYPED_TEST(RowProduct, HasTheBitsOfAProductByColumns) {
         simd::transpose(right.view(), columns.data(), found.cols);
         simd::product<T, T>(left.view(), {columns.data(), depth, found.cols, found.cols},
                             expected.view(), nullptr);
-        simd::row_product<T>(left.view(), right.view(), found.view());
+        const Index fetched = compared % 2 * depth / 2;  // which changes nothing
+        simd::row_product<T>(left.view(), right.view(), found.view(),
+                             std::as_const(right).view().middle_cols(0, fetched));
         for (Index r = 0; r < rows; ++r)
           for (Index c = 0; c < found.stride; ++c) {
             if (c >= tokens && c < found.cols) continue;  // of no token

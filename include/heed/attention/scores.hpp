@@ -135,17 +135,28 @@ template <class Problem, class T, class Source, class Element>
   }
 }
 
-/// Those of keys that lie in rows where pages have them transposed.
+/// Keys and values of more bytes come from memory, not from a cache.
+inline constexpr Index most_cached_bytes = Index{32} << 20;
+
+/// Those of keys that lie in rows where pages have them transposed. Rows of a head are short and
+/// far apart, which is no stream to the processor: values are fetched while the keys of their
+/// tokens are multiplied, if they come from memory. From a cache that would take longer.
 template <class Problem, class T, class Source>
 void multiply_in_rows(const Problem& problem, RowRange rows, const CurrentPage<T>& page,
                       VectorRange vectors, const TileScratch<T, Source>& scratch,
                       RowsView<T> scores) {
-  const Index first = vectors.begin * simd::lanes<T>, stride = page.view.key_stride;
-  const Index there = problem.source->seqlen() - page.begin - first,
-              width = problem.source->head_dim();
-  simd::row_product<T>(
-      scratch.template query_rows<T>(rows).middle_cols(0, width),
-      {page.view.keys + first * stride, std::min(scores.cols, there), width, stride}, scores);
+  const Source& source = *problem.source;
+  const PageView<T>& view = page.view;
+  const Index first = vectors.begin * simd::lanes<T>, width = source.head_dim();
+  const Index tokens = std::min(scores.cols, source.seqlen() - page.begin - first);
+  const Index bytes = source.num_kv_heads() * source.seqlen() * (width + source.head_dim_v()) *
+                      static_cast<Index>(sizeof(T));
+  const RowsView<const T> values(view.values + first * view.value_stride, tokens,
+                                 bytes > most_cached_bytes ? source.head_dim_v() : 0,
+                                 view.value_stride);
+  simd::row_product<T>(scratch.template query_rows<T>(rows).middle_cols(0, width),
+                       {view.keys + first * view.key_stride, tokens, width, view.key_stride},
+                       scores, values);
 }
 
 /// Those of row-major keys, without the rope part if that is apart.

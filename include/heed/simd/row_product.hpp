@@ -29,6 +29,7 @@ struct RowProduct {
   RowsView<const T> left;
   RowsView<const T> right;
   RowsView<T> out;
+  RowsView<const T> ahead;
 };
 
 /// The columns of the result from `token` on: a vector of them, of which only a part may be tokens.
@@ -52,6 +53,9 @@ template <int Rows, class T>
         part_columns(right.middle_cols(k, n), columns);
         for (Index i = 0; i < n; ++i) add(k + i, load(columns + i * n));
       } else {
+        if (k < of.ahead.cols)
+#pragma GCC unroll 16
+          for (Index i = 0; i < n; ++i) prefetch<n>(of.ahead.row(token + i) + k);
         const PacketSquare<T> square = load_columns(right.row(0) + k, right.stride);
 #pragma GCC unroll 16
         for (Index i = 0; i < n; ++i) add(k + i, square.packet[i]);
@@ -69,9 +73,12 @@ template <int Rows, class T>
 /// \param left   [rows, depth], which has_row_product
 /// \param right  [tokens, depth]
 /// \param out    [rows, tokens rounded up to whole vectors], overwritten
+/// \param ahead  [tokens, ...]: what will be read after this, to be fetched from memory on the way
+///               as far as the depth goes; or of no columns
 template <class T>
-void row_product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out) {
-  const detail::RowProduct<T> of{left, right, out};
+void row_product(RowsView<const T> left, RowsView<const T> right, RowsView<T> out,
+                 RowsView<const T> ahead = {}) {
+  const detail::RowProduct<T> of{left, right, out, ahead};
   with_constant<most_rows_of_row_product>(static_cast<int>(left.rows), [&](auto rows) {
     for (Index token = 0; token < right.rows; token += lanes<T>)
       detail::row_product_tile<decltype(rows)::value>(of, token);
