@@ -16,7 +16,8 @@ template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<con
                                              RowsView<float>);
 template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const float>,
                                              RowsView<float>);
-template void row_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
+template void row_product(RowsView<const float>, RowsView<const float>, RowsView<float>,
+                          RowsView<const float>);
 template void transpose(RowsView<const float>, float*, Index);
 template void transpose_padded(RowsView<const float>, float*, Index);
 
@@ -29,7 +30,8 @@ template void multiply<WeightLayout::out_in>(RowsView<const double>, RowsView<co
                                              RowsView<double>);
 template void multiply<WeightLayout::in_out>(RowsView<const double>, RowsView<const double>,
                                              RowsView<double>);
-template void row_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
+template void row_product(RowsView<const double>, RowsView<const double>, RowsView<double>,
+                          RowsView<const double>);
 template void transpose(RowsView<const double>, double*, Index);
 template void transpose_padded(RowsView<const double>, double*, Index);
 

@@ -25,7 +25,8 @@ extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsV
                                                     RowsView<float>);
 extern template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<const float>,
                                                     RowsView<float>);
-extern template void row_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
+extern template void row_product(RowsView<const float>, RowsView<const float>, RowsView<float>,
+                                 RowsView<const float>);
 extern template void transpose(RowsView<const float>, float*, Index);
 extern template void transpose_padded(RowsView<const float>, float*, Index);
 
@@ -38,7 +39,8 @@ extern template void multiply<WeightLayout::out_in>(RowsView<const double>, Rows
                                                     RowsView<double>);
 extern template void multiply<WeightLayout::in_out>(RowsView<const double>, RowsView<const double>,
                                                     RowsView<double>);
-extern template void row_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
+extern template void row_product(RowsView<const double>, RowsView<const double>, RowsView<double>,
+                                 RowsView<const double>);
 extern template void transpose(RowsView<const double>, double*, Index);
 extern template void transpose_padded(RowsView<const double>, double*, Index);
 
