@@ -76,6 +76,22 @@ TYPED_TEST(AttendBackward, FollowsTheChainRule) {
   }
 }
 
+// A sink's gradient is a sum over all rows, which must not get worse as they get more.
+TYPED_TEST(AttendBackward, OfSinks) {
+  for (const Index seqlen_q : {1, 40, 10000}) {
+    const AttentionShape shape{
+        .num_heads = 2, .seqlen_q = seqlen_q, .seqlen_kv = 20, .head_dim = 4, .head_dim_v = 4};
+    SCOPED_TRACE(shape.text());
+    Random random(7);
+    Case<TypeParam> of(shape, random);
+    of.inputs.sinks = {TypeParam(-1), TypeParam(2)};
+    for (auto* numbers : {&of.grad_out.data, &of.inputs.value.data})
+      for (TypeParam& number : *numbers) number = 1 + number / 10;  // so that all terms have a sign
+    test::expect_gradients(test::backward_matrices(of.inputs, NoMask{}, 0.5, of.grad_out),
+                           of.inputs, {.scale = 0.5}, {}, of.grad_out);
+  }
+}
+
 // In float alone, for the time that it takes to compile; the chain rule above is in both.
 TEST(AttendBackwardPolicies, UnderEveryMask) {
   Random random(2);

@@ -4,8 +4,8 @@
 /// type.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <string_view>
 #include <vector>
@@ -68,7 +68,8 @@ class GradientBounds {
   GradientBounds(const AttentionInputs<E>& inputs, const reference::Score<E>& score,
                  const reference::Attention<E>& forward, const reference::Gradients<E>& exact,
                  const Heads<E>& grad_out)
-      : probs_(forward.probs.heads, forward.probs.rows, forward.probs.cols), grads_(probs_) {
+      : probs_(forward.probs.heads, forward.probs.rows, forward.probs.cols), grads_(probs_),
+        sinks_(inputs.sinks.size()) {
     const double u = unit_roundoff<T>;
     std::vector<E> products;
     const auto dot_bound_of = [&](Index length, const auto& product) {
@@ -90,6 +91,17 @@ class GradientBounds {
         for (Index c = 0; c < head_dim_v; ++c)
           delta_bound += std::abs(static_cast<double>(grad_out(head, q_row, c))) *
                          row.out_bound(inputs.value, c, {});
+        if (!sinks_.empty() && lse != -std::numeric_limits<double>::infinity()) {
+          const auto at = static_cast<std::size_t>(head);
+          const auto sink = static_cast<double>(inputs.sinks[at]);
+          const double total = std::max(lse, sink) + std::log1p(std::exp(-std::abs(lse - sink)));
+          const double sink_prob = std::exp(sink - total);
+          const double delta = std::abs(static_cast<double>(exact.delta(head, q_row, 0)));
+          const double bound =
+              sink_prob * (delta_bound + delta * (lse_bound + 6 * u + u * std::abs(sink - total)));
+          sinks_[at].sum += bound, sinks_[at].squares += bound * bound;
+          sinks_[at].magnitudes += sink_prob * delta;
+        }
         for (Index k = 0; k < probs_.cols; ++k) {
           const auto prob = static_cast<double>(forward.probs(head, q_row, k));
           if (prob == 0) continue;
@@ -116,13 +128,22 @@ class GradientBounds {
   /// Of probabilities, and of the gradients of query . key: [num_heads, seqlen_q, seqlen_kv].
   const Heads<double>& probs() const { return probs_; }
   const Heads<double>& grads() const { return grads_; }
+  /// Of the gradient of a head's sink. Its terms, one a row, are summed in double; they err in
+  /// either sign, so that as in walk_bound 6 sqrt(n) of their errors add up, in place of n.
+  double sink(std::size_t head) const {
+    const auto& [sum, squares, magnitudes] = sinks_[head];
+    return std::min(sum, 6 * std::sqrt(squares)) + dot_bound<double>(probs_.rows) * magnitudes;
+  }
 
  private:
   Heads<double> probs_, grads_;
+  struct RowErrors {
+    double sum = 0, squares = 0, magnitudes = 0;
+  };
+  std::vector<RowErrors> sinks_;  // [num_heads]
 };
 
 /// Fails unless every element of `result` is as close to the chain rule as its derivation promises.
-/// \param slope  of the score; by default that of `score`
 template <class T>
 void expect_gradients(const GradientsResult<T>& result, const AttentionInputs<T>& inputs,
                       const reference::Score<Exact<T>>& score, const reference::Visible& visible,
@@ -181,6 +202,11 @@ void expect_gradients(const GradientsResult<T>& result, const AttentionInputs<T>
   };
   compare_by_key("grad_key", result.key, exact.key, exact.grad_scores, bounds.grads(), wide.query);
   compare_by_key("grad_value", result.value, exact.value, forward.probs, bounds.probs(), grad_out);
+  for (std::size_t head = 0; head < exact.sinks.size(); ++head)
+    worst.compare(
+        result.sinks[head], exact.sinks[head],
+        bounds.sink(head) + unit_roundoff<T> * std::abs(static_cast<double>(exact.sinks[head])),
+        [&](auto& words) { words << "grad_sinks(" << head << ")"; });
   worst.expect_within_bounds();
 }
 

@@ -47,7 +47,7 @@ struct BackwardProblem {
 
 /// Pages of keys that a task takes together, of which a row's part is summed apart: so many that
 /// rows are seldom copied. Measured (docs/decisions.md).
-inline constexpr Index pages_per_task = 8;
+inline constexpr Index most_pages_per_task = 8;
 
 /// A task's working memory, carved from one borrowed block.
 template <class T>
@@ -59,7 +59,7 @@ struct BackwardScratch {
     RowsView<T> grad_key;       ///< [page_size, head_dim]
     RowsView<T> grad_value;     ///< [page_size, head_dim_v]
   };
-  Page page[pages_per_task];
+  Page page[most_pages_per_task];
   RowsView<T> query;        ///< [rows, head_dim], times the scale
   RowsView<T> grad_out;     ///< [rows, head_dim_v]
   RowsView<T> grad_query;   ///< [rows, head_dim]
@@ -71,7 +71,9 @@ struct BackwardScratch {
   std::size_t bytes = 0;
 
   /// \param memory  of as many bytes, or null to learn how many these are
-  BackwardScratch(std::byte* memory, Index rows, Index head_dim, Index head_dim_v) {
+  /// \param rows    of the largest tile
+  /// \param pages   of keys, most_pages_per_task at most
+  BackwardScratch(std::byte* memory, Index rows, Index pages, Index head_dim, Index head_dim_v) {
     const auto part = [&]<class X>(X*& to, Index count) {
       to = memory == nullptr ? nullptr : reinterpret_cast<X*>(memory + bytes);
       bytes += aligned_bytes(static_cast<std::size_t>(count) * sizeof(X));
@@ -80,7 +82,7 @@ struct BackwardScratch {
       to = RowsView<T>(nullptr, height, width, simd::padded(width));
       part(to.data, height * to.stride);
     };
-    for (Page& p : page) {
+    for (Page& p : std::span(page).first(static_cast<std::size_t>(pages))) {
       matrix(p.keys, page_size, head_dim);
       matrix(p.key_columns, head_dim, page_size), matrix(p.value_columns, head_dim_v, page_size);
       matrix(p.grad_key, page_size, head_dim), matrix(p.grad_value, page_size, head_dim_v);

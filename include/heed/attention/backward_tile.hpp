@@ -209,30 +209,34 @@ void backward_page(const BackwardProblem<T, Mask>& problem, const Score& score, 
 
 /// Some pages of keys, and all rows that share the head: writes d loss / d key and d loss / d value
 /// of the pages, and what they add to d loss / d query before it is scaled.
-/// \param keys       whole pages, and no more than pages_per_task of them
-/// \param grad_rows  [rows, head_dim]
+/// \param keys       whole pages, and no more than most_pages_per_task of them
+/// \param grad_rows  [rows, head_dim], of which only some are written
+/// \returns these: all outside of them get nothing from the keys
 template <class T, class Mask, class Score>
-void backward_keys(const BackwardProblem<T, Mask>& problem, const Score& score, Index kv_head,
-                   KeyRange keys, Index rows_per_tile, const BackwardScratch<T>& scratch,
-                   RowsView<T> grad_rows, const AttendGradients<T>& gradients) {
+RowRange backward_keys(const BackwardProblem<T, Mask>& problem, const Score& score, Index kv_head,
+                       KeyRange keys, Index rows_per_tile, const BackwardScratch<T>& scratch,
+                       RowsView<T> grad_rows, const AttendGradients<T>& gradients) {
   const auto& forward = problem.forward;
   const auto for_pages = [&](const auto& f) {
     for (Index i = 0; keys.begin + i * page_size < keys.end; ++i)
       f(keys.begin + i * page_size, scratch.page[i]);
   };
   for_pages([&](Index begin, const auto& page) { load_page(problem, kv_head, begin, page); });
+  RowRange written{0, 0};
   for (Index begin = 0; begin < forward.rows(); begin += rows_per_tile) {
     const Tile tile{kv_head, begin, std::min(rows_per_tile, forward.rows() - begin)};
+    const TileKeys range = tile_keys(forward, tile, keys);
+    if (range.some.begin >= range.some.end) continue;
+    if (written.end == 0) written = {begin, begin};
+    fill_zeros(grad_rows.middle_rows(written.end, begin - written.end));  // tiles in between
+    written.end = begin + tile.count;
     const RowsView<T> grad_query = scratch.grad_query.middle_rows(0, tile.count);
     fill_zeros(grad_query);
-    const TileKeys range = tile_keys(forward, tile, keys);
-    if (range.some.begin < range.some.end) {
-      load_rows(problem, tile, scratch);
-      for_pages([&](Index page_begin, const auto& page) {
-        const auto seen = find_weighted(problem, tile, range, page_begin, scratch.visible);
-        if (!seen.nothing()) backward_page(problem, score, tile, page_begin, seen, scratch, page);
-      });
-    }
+    load_rows(problem, tile, scratch);
+    for_pages([&](Index page_begin, const auto& page) {
+      const auto seen = find_weighted(problem, tile, range, page_begin, scratch.visible);
+      if (!seen.nothing()) backward_page(problem, score, tile, page_begin, seen, scratch, page);
+    });
     for (Index r = 0; r < tile.count; ++r)
       std::copy_n(grad_query.row(r), grad_query.cols, grad_rows.row(begin + r));
   }
@@ -243,6 +247,7 @@ void backward_keys(const BackwardProblem<T, Mask>& problem, const Score& score, 
                   gradients.value.row(kv_head, begin + i));
     }
   });
+  return written;
 }
 
 }  // namespace heed::detail
