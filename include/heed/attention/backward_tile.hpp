@@ -18,7 +18,6 @@
 #include <limits>
 
 #include "heed/attention/backward_problem.hpp"
-#include "heed/attention/sweep.hpp"  // edge_rows
 #include "heed/attention/visibility.hpp"
 #include "heed/simd/exp.hpp"
 #include "heed/simd/product.hpp"
@@ -164,19 +163,6 @@ void add_product(const BackwardScratch<T>& scratch, RowsView<const T> left, Rows
           sum = simd::mul_add(simd::broadcast(left(i, j)), simd::load(rows.row(j) + c), sum);
       simd::store(to.row(i) + c, simd::add(simd::load(to.row(i) + c), sum));
     }
-}
-
-/// Calls f(rows, what they see) for all rows of a tile at once or, where not all see the page
-/// alike, for some at a time.
-template <class F>
-void for_rows_alike(const Tile& tile, const PageVisibility& seen, const std::uint64_t* visible,
-                    const F& f) {
-  const Index step = seen.edge() ? edge_rows : tile.count;
-  for (Index begin = 0; begin < tile.count; begin += step) {
-    const RowRange rows{begin, std::min(begin + step, tile.count)};
-    const PageVisibility part = seen.edge() ? summarise(visible, rows) : seen;
-    if (!part.nothing()) f(rows, part);
-  }
 }
 
 /// What a tile of rows and a page give each other.

@@ -141,23 +141,16 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
   add_values(problem, scratch, page, rows, seen);
 }
 
-/// Rows that are taken together on a page that not all of them see alike: few, so that little is
-/// computed only to be hidden.
-inline constexpr Index edge_rows = 2 * simd::max_tile_rows;
-
 /// A tile attends to a page of which it sees something.
 template <class Problem, class T, class Source, class Score, class Element>
 void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
                 CurrentPage<Element> page, const PageVisibility& seen,
                 const TileScratch<T, Source>& scratch) {
-  if (!seen.edge()) return attend_page(problem, score, tile, {0, tile.count}, page, seen, scratch);
   if constexpr (!has_scales<Element>)  // codes are finite
-    page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
-  for (Index begin = 0; begin < tile.count; begin += edge_rows) {
-    const RowRange rows{begin, std::min(begin + edge_rows, tile.count)};
-    const PageVisibility part = summarise(scratch.visible, rows);
-    if (!part.nothing()) attend_page(problem, score, tile, rows, page, part, scratch);
-  }
+    if (seen.edge()) page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
+  for_rows_alike(tile, seen, scratch.visible, [&](RowRange rows, const PageVisibility& part) {
+    attend_page(problem, score, tile, rows, page, part, scratch);
+  });
 }
 
 /// A tile of no more rows is done with a page before the next one could be fetched: the fewer bytes

@@ -77,4 +77,21 @@ PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile&
   return summarise(visible, {0, tile.count});
 }
 
+/// Rows that are taken together on a page that not all of them see alike: few, so that little is
+/// computed only to be hidden.
+inline constexpr Index edge_rows = 2 * simd::max_tile_rows;
+
+/// Calls f(rows, what they see) for all rows of a tile at once or, where not all see the page
+/// alike, for some at a time.
+template <class F>
+void for_rows_alike(const Tile& tile, const PageVisibility& seen, const std::uint64_t* visible,
+                    const F& f) {
+  const Index step = seen.edge() ? edge_rows : tile.count;
+  for (Index begin = 0; begin < tile.count; begin += step) {
+    const RowRange rows{begin, std::min(begin + step, tile.count)};
+    const PageVisibility part = seen.edge() ? summarise(visible, rows) : seen;
+    if (!part.nothing()) f(rows, part);
+  }
+}
+
 }  // namespace heed::detail
