@@ -95,12 +95,12 @@ struct ExactProduct {
 /// 2^16 * magnitude, which the third may cancel.
 template <class Factor>
 void expect_near(test::WorstError& worst, float found, double unit, const ExactProduct& of,
-                 double carried, const std::string& place) {
+                 double added_to, const std::string& place) {
   const double product = unit * static_cast<double>(of.sum);
   const double lower =
       num_codes<Factor> == 3 ? unit * 0x1p16 * static_cast<double>(of.magnitude) : 0;
-  const double bound = 0x1p-24 * (3 * std::abs(product) + lower + 2 * std::abs(carried));
-  worst.compare(found, static_cast<long double>(product) + carried, bound,
+  const double bound = 0x1p-24 * (3 * std::abs(product) + lower + std::abs(added_to));
+  worst.compare(found, static_cast<long double>(product) + added_to, bound,
                 [&](auto& words) { words << place; });
 }
 
@@ -119,14 +119,14 @@ using CodeFactors = testing::Types<simd::CodeFactor<simd::native_codes, int8>,
                                    simd::CodeFactor<simd::exact_codes, std::uint8_t>>;
 TYPED_TEST_SUITE(CodeProduct, CodeFactors);
 
-/// out = left . right of queries, out = carry * out + left . right of probabilities.
+/// out = left . right of queries, out += left . right of probabilities.
 template <class Code, class Page, class Element>
 void multiply(RowsView<const Code> left, const simd::CodeRow* units, const Page& right,
-              RowsView<float> out, const float* carry, Index first, const Element* ahead) {
+              RowsView<float> out, Index first, const Element* ahead) {
   if constexpr (Code::has_sign)
     simd::product(left, units, right, out, ahead);
   else
-    simd::product_carry(left, units, StripsView(right), out, carry, first, ahead);
+    simd::add_product(left, units, StripsView(right), out, first, ahead);
 }
 
 TYPED_TEST(CodeProduct, EveryShape) {
@@ -141,11 +141,10 @@ TYPED_TEST(CodeProduct, EveryShape) {
             if (first >= depth || (first > 0 && TypeParam::has_sign)) continue;
             const Factors<TypeParam> left(Rows<float>(rows, depth - first, random), first);
             const Rows<int8> right = Rows<int8>(depth, vectors * n, random);
-            const auto carry = random.uniforms<float>(rows, 0, 1);
             const Rows<float> before = Rows<float>(rows, vectors * n, random);
             Rows<float> found = before;
             multiply(left.view().middle_cols(0, round_up(depth, Step::rows)), left.units.data(),
-                     right.view(), found.view(), carry.data(), first, right.data.data());
+                     right.view(), found.view(), first, right.data.data());
             for (Index r = 0; r < rows; ++r)
               for (Index c = 0; c < before.stride; ++c) {
                 const auto at = static_cast<std::size_t>(r * before.stride + c);
@@ -156,11 +155,9 @@ TYPED_TEST(CodeProduct, EveryShape) {
                 ExactProduct exact;
                 for (Index k = first; k < depth; ++k)
                   exact.add(left.code(r, k), right.view()(k, c));
-                const double carried =
-                    TypeParam::has_sign ? 0
-                                        : static_cast<double>(carry[static_cast<std::size_t>(r)]) *
-                                              static_cast<double>(before.data[at]);
-                expect_near<TypeParam>(worst, found.data[at], left.unit(r), exact, carried,
+                const double added_to =
+                    TypeParam::has_sign ? 0 : static_cast<double>(before.data[at]);
+                expect_near<TypeParam>(worst, found.data[at], left.unit(r), exact, added_to,
                                        std::to_string(rows) + " rows, depth " +
                                            std::to_string(depth) + ", row " + std::to_string(r) +
                                            ", column " + std::to_string(c));
@@ -222,13 +219,10 @@ TYPED_TEST(CodeProduct, OfNibblesIsThatOfTheirCodes) {
                                       ", " + std::to_string(cols) + " columns";
 
             const Factors<TypeParam> left(Rows<float>(rows, depth - first, random), first);
-            const auto carry = random.uniforms<float>(rows, 0, 1);
             Rows<float> expected = Rows<float>(rows, cols, random), found = expected;
             const auto some = left.view().middle_cols(0, round_up(depth, Step::rows));
-            multiply(some, left.units.data(), unpacked, expected.view(), carry.data(), first,
-                     unpacked.data);
-            multiply(some, left.units.data(), packed, found.view(), carry.data(), first,
-                     packed.data);
+            multiply(some, left.units.data(), unpacked, expected.view(), first, unpacked.data);
+            multiply(some, left.units.data(), packed, found.view(), first, packed.data);
             EXPECT_EQ(found.data, expected.data) << place;
             if constexpr (TestFixture::is_query) {
               const Index tokens = 2 * pairs / 4 * 4;
@@ -258,9 +252,9 @@ TYPED_TEST(CodeProduct, OfTheLargestCodesIsExact) {
       std::fill(columns.data.begin(), columns.data.end(), static_cast<int8>(sign * 127));
       const Factors<TypeParam> left(numbers, 0);
       Rows<float> score(1, 4, random), product(1, n, random);
-      const float carry = 0;
-      multiply(left.view(), left.units.data(), std::as_const(columns).view(), product.view(),
-               &carry, 0, std::as_const(columns).data.data());
+      std::fill(product.data.begin(), product.data.end(), 0.0F);
+      multiply(left.view(), left.units.data(), std::as_const(columns).view(), product.view(), 0,
+               std::as_const(columns).data.data());
       const auto exact =
           static_cast<float>(sign * 127.0 * static_cast<double>(most<TypeParam>) * depth);
       if constexpr (TestFixture::is_query) {
@@ -281,17 +275,16 @@ TYPED_TEST(CodeProduct, BitsOfARowDoNotDependOnTheOthers) {
         const Rows<int8> right = Rows<int8>(48, vectors * n, random),
                          tokens = Rows<int8>(4 * vectors, 48, random);
         const Rows<float> before = Rows<float>(rows, vectors * n, random);
-        const auto carry = random.uniforms<float>(rows, 0, 1);
         Rows<float> together = before, alone = before;
         Rows<float> scores = Rows<float>(rows, 4 * vectors, random), one = scores;
-        multiply(left.view(), left.units.data(), right.view(), together.view(), carry.data(), 0,
+        multiply(left.view(), left.units.data(), right.view(), together.view(), 0,
                  right.data.data());
         if constexpr (TestFixture::is_query)
           simd::dot_product(left.view(), left.units.data(), tokens.view(), scores.view());
         for (Index r = 0; r < rows; ++r) {
           const RowsView<const TypeParam> row = left.view().middle_rows(r, 1);
-          multiply(row, left.units.data() + r, right.view(), alone.view().middle_rows(r, 1),
-                   carry.data() + r, 0, right.data.data());
+          multiply(row, left.units.data() + r, right.view(), alone.view().middle_rows(r, 1), 0,
+                   right.data.data());
           if constexpr (TestFixture::is_query)
             simd::dot_product(row, left.units.data() + r, tokens.view(),
                               one.view().middle_rows(r, 1));

@@ -35,7 +35,7 @@ struct Rounded : test::PaddedRows<T> {
   }
 };
 
-/// carry[r] * before(r, c) + sum of the terms, and what it may be off by.
+/// The sum of the terms, and what it may be off by.
 void expect_sum(test::WorstError& worst, float found, const std::vector<double>& terms,
                 const std::string& place) {
   double exact = 0;
@@ -61,15 +61,14 @@ TEST(NativeProduct, EveryShape) {
           Rounded<bf16> right(depth, vectors * n, random);
           for (Index c = 0; c < right.cols; ++c)
             for (Index k = 0; k < first; ++k) right.view()(k, c) = nan;
-          const auto carry = random.uniforms<float>(rows, 0, 1);
           const Rounded<float> before(rows, vectors * n, random);
           Rounded<float> product = before, sum = before;
           if (first == 0)
             simd::product<float, bf16, RoundedFactor>(left.view(), right.view(), product.view(),
                                                       right.data.data());
-          simd::product_carry<float, bf16, RoundedFactor>(
-              left.view(), StripsView(std::as_const(right).view()), sum.view(), carry.data(), first,
-              right.data.data());
+          simd::add_product<float, bf16, RoundedFactor>(left.view(),
+                                                        StripsView(std::as_const(right).view()),
+                                                        sum.view(), first, right.data.data());
           for (Index r = 0; r < rows; ++r)
             for (Index c = 0; c < before.cols; ++c) {
               const std::string place = std::to_string(rows) + " rows, depth " +
@@ -80,8 +79,7 @@ TEST(NativeProduct, EveryShape) {
                 terms.push_back(static_cast<double>(left.view()(r, k)) *
                                 static_cast<double>(right.view()(k, c)));
               if (first == 0) expect_sum(worst, product.view()(r, c), terms, place);
-              terms.push_back(static_cast<double>(carry[static_cast<std::size_t>(r)]) *
-                              static_cast<double>(before.view()(r, c)));
+              terms.push_back(static_cast<double>(before.view()(r, c)));
               expect_sum(worst, sum.view()(r, c), terms, place + " of the sum");
             }
         }

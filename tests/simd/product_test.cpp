@@ -28,21 +28,23 @@ constexpr Index most_rows = 17;
 template <class T>
 using Rows = test::PaddedRows<T>;
 
-/// Holds found(r, c) against carry[r] * before(r, c) + sum_k left(r, k) * factor(k, c), with no
-/// carry if that is empty; what lies between the rows must not have changed.
+/// What a product does with the result that is there.
+enum class Result { overwritten, added_to };
+
+/// Holds found(r, c) against sum_k left(r, k) * factor(k, c), and before(r, c) if that was added
+/// to; what lies between the rows must not have changed.
 template <class T, class Factor>
-void expect_product(const Rows<T>& found, const Rows<T>& before, const Rows<T>& left,
-                    const std::vector<T>& carry, const Factor& factor) {
+void expect_product(const Rows<T>& found, const Rows<T>& before, const Rows<T>& left, Result result,
+                    const Factor& factor) {
   using E = Exact<T>;
   test::WorstError worst;
   std::vector<E> products;
   for (Index r = 0; r < found.rows; ++r) {
     for (Index c = 0; c < found.cols; ++c) {
       products.clear();
-      if (!carry.empty())
-        products.push_back(E{carry[static_cast<std::size_t>(r)]} * E{before.view()(r, c)});
       for (Index k = 0; k < left.cols; ++k)
         products.push_back(E{left.view()(r, k)} * E{factor(k, c)});
+      if (result == Result::added_to) products.push_back(E{before.view()(r, c)});
       E exact = 0;
       for (const E product : products) exact += product;
       worst.compare(found.view()(r, c), exact, test::walk_bound<T, E>(products),
@@ -79,12 +81,11 @@ TYPED_TEST(Product, EveryShape) {
         const auto factor = [&](Index k, Index c) { return right.view()(k, c); };
         Rows<TypeParam> found = before;
         simd::product(left.view(), right.view(), found.view(), right.data.data());
-        expect_product(found, before, left, {}, factor);
-        const auto carry = random.uniforms<TypeParam>(rows, 0, 1);
+        expect_product(found, before, left, Result::overwritten, factor);
         found = before;
-        simd::product_carry(left.view(), StripsView(right.view()), found.view(), carry.data(), 0,
-                            right.data.data());
-        expect_product(found, before, left, carry, factor);
+        simd::add_product(left.view(), StripsView(right.view()), found.view(), 0,
+                          right.data.data());
+        expect_product(found, before, left, Result::added_to, factor);
       }
 }
 
@@ -99,21 +100,19 @@ TYPED_TEST(Product, OfDotProductsEveryShape) {
         SCOPED_TRACE(text(left, before));
         Rows<TypeParam> found = before;
         simd::dot_product(left.view(), right.view(), found.view());
-        expect_product(found, before, left, {},
+        expect_product(found, before, left, Result::overwritten,
                        [&](Index k, Index c) { return right.view()(c, k); });
       }
 }
 
-/// Calls multiply(left, out, carry) on all rows and on each row alone: the bits must agree.
+/// Calls multiply(left, out) on all rows and on each row alone: the bits must agree.
 template <class T, class Multiply>
 void expect_rows_alone(const Rows<T>& left, const Rows<T>& before, const Multiply& multiply) {
   SCOPED_TRACE(text(left, before));
-  Random random(6);
-  const auto carry = random.uniforms<T>(left.rows, 0, 1);
   Rows<T> together = before, alone = before;
-  multiply(left.view(), together.view(), carry.data());
+  multiply(left.view(), together.view());
   for (Index r = 0; r < left.rows; ++r)
-    multiply(left.view().middle_rows(r, 1), alone.view().middle_rows(r, 1), carry.data() + r);
+    multiply(left.view().middle_rows(r, 1), alone.view().middle_rows(r, 1));
   EXPECT_EQ(together.data, alone.data);
 }
 
@@ -127,17 +126,16 @@ TYPED_TEST(Product, BitsOfARowDoNotDependOnTheOthers) {
         const Index cols = vectors * this->n;
         const Rows<TypeParam> left(rows, depth, random), right(depth, cols, random),
             out(rows, cols, random);
-        expect_rows_alone(left, out, [&](In some, Out to, const TypeParam*) {
+        expect_rows_alone(left, out, [&](In some, Out to) {
           simd::product(some, right.view(), to, right.data.data());
         });
-        expect_rows_alone(left, out, [&](In some, Out to, const TypeParam* carry) {
-          simd::product_carry(some, StripsView(right.view()), to, carry, 0, right.data.data());
+        expect_rows_alone(left, out, [&](In some, Out to) {
+          simd::add_product(some, StripsView(right.view()), to, 0, right.data.data());
         });
         const Rows<TypeParam> wide(rows, cols, random), tokens(depth, cols, random),
             scores(rows, depth, random);
-        expect_rows_alone(wide, scores, [&](In some, Out to, const TypeParam*) {
-          simd::dot_product(some, tokens.view(), to);
-        });
+        expect_rows_alone(wide, scores,
+                          [&](In some, Out to) { simd::dot_product(some, tokens.view(), to); });
       }
 }
 
@@ -171,14 +169,13 @@ TYPED_TEST(Product, BitsOfStripsAreThoseOfRows) {
                                          depth * strip_width);
       for (Index k = 0; k < depth; ++k)
         for (Index c = 0; c < cols; ++c) *strips.at(k, c) = right.view()(k, c);
-      const auto carry = random.uniforms<TypeParam>(rows, 0, 1);
       Rows<TypeParam> of_rows = before, of_strips = before;
-      simd::product_carry(left.view(), StripsView(right.view()), of_rows.view(), carry.data(), 3,
-                          right.data.data());
-      simd::product_carry(
+      simd::add_product(left.view(), StripsView(right.view()), of_rows.view(), 3,
+                        right.data.data());
+      simd::add_product(
           left.view(),
           StripsView<const TypeParam>(memory.data(), depth, cols, strip_width, depth * strip_width),
-          of_strips.view(), carry.data(), 3, std::as_const(memory).data());
+          of_strips.view(), 3, std::as_const(memory).data());
       EXPECT_EQ(of_rows.data, of_strips.data);
     }
 }

@@ -66,7 +66,6 @@ struct BackwardScratch {
   RowsView<T> probs;        ///< [rows, page_size]
   RowsView<T> grad_scores;  ///< [rows, page_size]
   RowsView<T> by_key;       ///< [page_size, rows]: one of these two, transposed
-  RowsView<T> ones;         ///< [1, rows or page_size]: what sums are carried on with
   std::uint64_t* visible;   ///< [rows]
   std::size_t bytes = 0;
 
@@ -91,9 +90,7 @@ struct BackwardScratch {
     matrix(grad_query, rows, head_dim);
     matrix(probs, rows, page_size), matrix(grad_scores, rows, page_size);
     matrix(by_key, page_size, rows);
-    matrix(ones, 1, std::max(rows, page_size));
     part(visible, rows);
-    if (memory != nullptr) std::fill_n(ones.data, ones.cols, T{1});
   }
 };
 

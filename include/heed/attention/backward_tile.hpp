@@ -115,7 +115,7 @@ void compute_grad_scores(const BackwardProblem<T, Mask>& problem, const Score& s
         slope[i] = score.template slope<T>(product_of, site);
         prob[i] = simd::sub(score.template apply<T>(product_of, site), lse);
       }
-      simd::exp_nonpositive<T>(prob);  // above 0 by rounding at most, unless hidden
+      simd::exp<T>(prob);  // above 0 by rounding at most, unless hidden
       for (int i = 0; i < Count; ++i) {
         T* const grad = grads + key + i * n;
         simd::store(probs + key + i * n, prob[i]);
@@ -149,12 +149,11 @@ bool all_finite(RowsView<const T> rows) {
 /// sees. What it does not see is not touched if it may be no number, with the same operations in
 /// the same order, so the same bits.
 template <class T, class Sees>
-void add_product(const BackwardScratch<T>& scratch, RowsView<const T> left, RowsView<T> right,
-                 RowsView<T> out, const PageVisibility& seen, const Sees& sees) {
+void add_seen_product(RowsView<const T> left, RowsView<T> right, RowsView<T> out,
+                      const PageVisibility& seen, const Sees& sees) {
   const RowsView<const T> rows = with_padding(right);
   const RowsView<T> to = with_padding(out);
-  if (!seen.edge() || all_finite(rows))
-    return simd::product_carry<T, T>(left, rows, to, scratch.ones.data, 0, nullptr);
+  if (!seen.edge() || all_finite(rows)) return simd::add_product<T, T>(left, rows, to, 0, nullptr);
   for (Index i = 0; i < left.rows; ++i)
     for (Index c = 0; c < to.cols; c += simd::lanes<T>) {
       auto sum = simd::broadcast(T{0});
@@ -180,13 +179,13 @@ void backward_page(const BackwardProblem<T, Mask>& problem, const Score& score, 
     const auto of_keys = [&](const RowsView<T>& all) { return all.middle_rows(first, keys); };
     const RowsView<T> grads = of_rows(scratch.grad_scores).middle_cols(first, keys);
     const RowsView<T> probs = of_rows(scratch.probs).middle_cols(first, keys);
-    add_product<T>(scratch, grads, of_keys(page.keys), of_rows(scratch.grad_query), part, sees);
+    add_seen_product<T>(grads, of_keys(page.keys), of_rows(scratch.grad_query), part, sees);
     const RowsView<T> by_key = of_keys(scratch.by_key).middle_cols(0, count);
     const auto add_by_key = [&](const RowsView<T>& by_row, const RowsView<T>& right,
                                 const RowsView<T>& to) {
       simd::transpose_padded(RowsView<const T>(by_row), by_key.data, by_key.stride);
-      add_product<T>(scratch, by_key, of_rows(right), of_keys(to), part,
-                     [&](Index key, Index row) { return sees(row, key); });
+      add_seen_product<T>(by_key, of_rows(right), of_keys(to), part,
+                          [&](Index key, Index row) { return sees(row, key); });
     };
     add_by_key(grads, scratch.query, page.grad_key);
     add_by_key(probs, scratch.grad_out, page.grad_value);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "heed/base/workspace.hpp"
+#include "heed/simd/factors.hpp"
 #include "heed/softmax/state.hpp"
 
 namespace heed::detail {
@@ -22,6 +23,12 @@ struct Partial {
     std::fill_n(sum, rows * stride, T{0});
   }
   Partial from_row(Index row) const { return {state + row, sum + row * stride, stride}; }
+  /// Multiplies what was summed for a row, whose scores are now relative to another one.
+  void rescale(Index row, T factor) const {
+    state[row].row_sum *= factor;
+    T* const values = sum + row * stride;
+    simd::copy_scaled(values, stride, factor, values);
+  }
   /// Adds what `other` found among other keys. A side whose keys had no weight adds nothing, not
   /// even a NaN: results must not depend on where a task's keys begin.
   void merge(const Partial& other, Index rows) const {

@@ -29,7 +29,7 @@ ValuesAre inspect_values(const PageView<Element>& page, const PageVisibility& se
   return std::isnan(simd::sum_lanes(sum)) ? ValuesAre::some_not_finite : ValuesAre::finite;
 }
 
-/// partial = carry * partial + probabilities . values, touching no key that the row does not see.
+/// partial += probabilities . values, touching no key that the row does not see.
 /// The same operations in the same order as the product, so the same bits.
 template <class T, class Source, class Element>
 void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<Element>& page,
@@ -54,14 +54,15 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
         sum = Step::mul_add(Step::factor(scratch.template probs_of<Element>(r), key), columns[0],
                             sum);
       }
-      simd::store(to, simd::mul_add(simd::broadcast(scratch.carry[r]), simd::load(to), sum));
+      simd::store(to, simd::add(simd::load(to), sum));
     }
 }
 
 /// The softmax's last part for a row: its probabilities, times the values' scales, as factors.
 template <class T, class Source, class Element>
-void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& page, Index row,
-                VectorRange vectors) {
+[[gnu::always_inline]] inline void take_probs(const TileScratch<T, Source>& scratch,
+                                              const PageView<Element>& page, Index row,
+                                              VectorRange vectors) {
   using Factor = ProbFactorFor<T, Source, Element>;
   constexpr bool is_coded = simd::is_split_code<Factor>;
   T* const scores = scratch.scores + row * page_size;
@@ -74,14 +75,14 @@ void take_probs(const TileScratch<T, Source>& scratch, const PageView<Element>& 
     else
       simd::store_rounded(probs + key, prob);
   };
-  exponentiate(scores, vectors, scratch.carry[row], scratch.partial.state[row], keep);
+  exponentiate(scores, vectors, scratch.partial.state[row], keep);
   if constexpr (is_coded) {
     const Index begin = vectors.begin * simd::lanes<T>, end = vectors.end * simd::lanes<T>;
     scratch.prob_units[row] = simd::encode(scores, begin, end, probs, page_size);
   }
 }
 
-/// partial = carry * partial + probabilities . values.
+/// partial += probabilities . values.
 template <class Problem, class T, class Source, class Element>
 void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
                 const CurrentPage<Element>& page, RowRange rows, const PageVisibility& seen) {
@@ -99,13 +100,11 @@ void add_values(const Problem& problem, const TileScratch<T, Source>& scratch,
       scratch.template prob_rows<Element>(rows).middle_cols(0, keys);
   const StripsView<const Element> values = page.view.value_rows(seen.last(), width);
   const RowsView<T> sum = scratch.sum_rows(rows).middle_cols(0, width);
-  const T* const carry = scratch.carry + rows.begin;
   if constexpr (simd::is_split_code<Factor>)
-    simd::product_carry(probs, scratch.prob_units + rows.begin, values, sum, carry, seen.first(),
-                        page.after_values);
+    simd::add_product(probs, scratch.prob_units + rows.begin, values, sum, seen.first(),
+                      page.after_values);
   else
-    simd::product_carry<T, Element, Factor>(probs, values, sum, carry, seen.first(),
-                                            page.after_values);
+    simd::add_product<T, Element, Factor>(probs, values, sum, seen.first(), page.after_values);
 }
 
 /// Some rows of a tile attend to a page: scores, softmax step, values.
@@ -120,7 +119,7 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
   const VectorRange vectors{seen.first() / n, ceil_div(seen.last(), n)};
   compute_scores(problem, rows, page, vectors, scratch);
   // A row that sees the whole page gets a branch of its own, in which the compiler knows it.
-  const auto either_way = [&](Index r, const auto& f) {
+  const auto either_way = [&](Index r, const auto& f) __attribute__((always_inline)) {
     if (scratch.visible[r] == all_visible)
       f(VectorRange{0, page_size / n}, all_visible);
     else
@@ -131,11 +130,12 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
     const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page.begin,
                          problem.extent_of(row)};
     either_way(r, [&](VectorRange range, std::uint64_t visible) {
-      scratch.carry[r] = raise_row_max(scratch.scores + r * page_size, range, visible, score, site,
-                                       scratch.partial.state[r]);
+      const T factor = raise_row_max(scratch.scores + r * page_size, range, visible, score, site,
+                                     scratch.partial.state[r]);
+      if (factor != 1) [[unlikely]]
+        scratch.partial.rescale(r, factor);
     });
   }
-  exponentiate_carries(scratch.carry + rows.begin, rows.end - rows.begin);
   for (Index r = rows.begin; r < rows.end; ++r)
     either_way(r, [&](VectorRange range, std::uint64_t) { take_probs(scratch, view, r, range); });
   add_values(problem, scratch, page, rows, seen);

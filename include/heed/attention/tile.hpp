@@ -97,7 +97,6 @@ struct TileScratch {
   T* scores;          // [rows, page_size]
   ProbFactor* probs;  // [rows, page_size]: in place of the scores, unless they are of another
                       // type
-  T* carry;           // [rows]
   std::uint64_t* visible;  // [rows]
   Element* page;           // what the source needs to pack one
   Index query_stride;
@@ -166,7 +165,7 @@ struct TileScratch {
     if constexpr (scales_queries) rest.scaled_query += row * query_stride;
     if constexpr (adds_scores) rest.more_scores += row * page_size;
     rest.scores += row * page_size, rest.probs += row * page_size;
-    rest.carry += row, rest.visible += row;
+    rest.visible += row;
     rest.partial = partial.from_row(row), rest.total = total.from_row(row);
     return rest;
   }
@@ -200,7 +199,6 @@ struct TileScratch {
       probs = scores;
     else
       part(probs, rows * page_size);
-    part(carry, rows);
     part(visible, rows);
     part(page, page_scratch);
     for (Partial<T>* p : {&partial, &total}) {

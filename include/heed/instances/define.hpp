@@ -9,8 +9,8 @@
 namespace heed::simd {
 
 template void product(RowsView<const float>, RowsView<const float>, RowsView<float>, const float*);
-template void product_carry(RowsView<const float>, StripsView<const float>, RowsView<float>,
-                            const float*, Index, const float*);
+template void add_product(RowsView<const float>, StripsView<const float>, RowsView<float>, Index,
+                          const float*);
 template void dot_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
 template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const float>,
                                              RowsView<float>);
@@ -23,8 +23,8 @@ template void transpose_padded(RowsView<const float>, float*, Index);
 
 template void product(RowsView<const double>, RowsView<const double>, RowsView<double>,
                       const double*);
-template void product_carry(RowsView<const double>, StripsView<const double>, RowsView<double>,
-                            const double*, Index, const double*);
+template void add_product(RowsView<const double>, StripsView<const double>, RowsView<double>, Index,
+                          const double*);
 template void dot_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
 template void multiply<WeightLayout::out_in>(RowsView<const double>, RowsView<const double>,
                                              RowsView<double>);

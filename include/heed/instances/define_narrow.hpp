@@ -9,8 +9,8 @@
 namespace heed::simd {
 
 template void product(RowsView<const float>, RowsView<const f16>, RowsView<float>, const f16*);
-template void product_carry(RowsView<const float>, StripsView<const f16>, RowsView<float>,
-                            const float*, Index, const f16*);
+template void add_product(RowsView<const float>, StripsView<const f16>, RowsView<float>, Index,
+                          const f16*);
 template void dot_product(RowsView<const float>, RowsView<const f16>, RowsView<float>);
 template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const f16>,
                                              RowsView<float>);
@@ -18,8 +18,8 @@ template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<con
                                              RowsView<float>);
 
 template void product(RowsView<const float>, RowsView<const bf16>, RowsView<float>, const bf16*);
-template void product_carry(RowsView<const float>, StripsView<const bf16>, RowsView<float>,
-                            const float*, Index, const bf16*);
+template void add_product(RowsView<const float>, StripsView<const bf16>, RowsView<float>, Index,
+                          const bf16*);
 template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
 template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const bf16>,
                                              RowsView<float>);
@@ -29,22 +29,20 @@ template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsView<con
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*, RowsView<const int8>,
                       RowsView<float>, const int8*);
-template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
-                            StripsView<const int8>, RowsView<float>, const float*, Index,
-                            const int8*);
+template void add_product(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                          StripsView<const int8>, RowsView<float>, Index, const int8*);
 template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
                           RowsView<const int8>, RowsView<float>);
 template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*, RowsView<const int4>,
                       RowsView<float>, const int4*);
-template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
-                            StripsView<const int4>, RowsView<float>, const float*, Index,
-                            const int4*);
+template void add_product(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                          StripsView<const int4>, RowsView<float>, Index, const int4*);
 template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
                           RowsView<const int4>, RowsView<float>);
 #else
 template void product(RowsView<const float>, RowsView<const int8>, RowsView<float>, const int8*);
-template void product_carry(RowsView<const float>, StripsView<const int8>, RowsView<float>,
-                            const float*, Index, const int8*);
+template void add_product(RowsView<const float>, StripsView<const int8>, RowsView<float>, Index,
+                          const int8*);
 template void dot_product(RowsView<const float>, RowsView<const int8>, RowsView<float>);
 #endif
 

@@ -18,8 +18,8 @@ namespace heed::simd {
 
 extern template void product(RowsView<const float>, RowsView<const float>, RowsView<float>,
                              const float*);
-extern template void product_carry(RowsView<const float>, StripsView<const float>, RowsView<float>,
-                                   const float*, Index, const float*);
+extern template void add_product(RowsView<const float>, StripsView<const float>, RowsView<float>,
+                                 Index, const float*);
 extern template void dot_product(RowsView<const float>, RowsView<const float>, RowsView<float>);
 extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const float>,
                                                     RowsView<float>);
@@ -32,8 +32,8 @@ extern template void transpose_padded(RowsView<const float>, float*, Index);
 
 extern template void product(RowsView<const double>, RowsView<const double>, RowsView<double>,
                              const double*);
-extern template void product_carry(RowsView<const double>, StripsView<const double>,
-                                   RowsView<double>, const double*, Index, const double*);
+extern template void add_product(RowsView<const double>, StripsView<const double>, RowsView<double>,
+                                 Index, const double*);
 extern template void dot_product(RowsView<const double>, RowsView<const double>, RowsView<double>);
 extern template void multiply<WeightLayout::out_in>(RowsView<const double>, RowsView<const double>,
                                                     RowsView<double>);

@@ -16,8 +16,8 @@ namespace heed::simd {
 
 extern template void product(RowsView<const float>, RowsView<const f16>, RowsView<float>,
                              const f16*);
-extern template void product_carry(RowsView<const float>, StripsView<const f16>, RowsView<float>,
-                                   const float*, Index, const f16*);
+extern template void add_product(RowsView<const float>, StripsView<const f16>, RowsView<float>,
+                                 Index, const f16*);
 extern template void dot_product(RowsView<const float>, RowsView<const f16>, RowsView<float>);
 extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const f16>,
                                                     RowsView<float>);
@@ -26,8 +26,8 @@ extern template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsV
 
 extern template void product(RowsView<const float>, RowsView<const bf16>, RowsView<float>,
                              const bf16*);
-extern template void product_carry(RowsView<const float>, StripsView<const bf16>, RowsView<float>,
-                                   const float*, Index, const bf16*);
+extern template void add_product(RowsView<const float>, StripsView<const bf16>, RowsView<float>,
+                                 Index, const bf16*);
 extern template void dot_product(RowsView<const float>, RowsView<const bf16>, RowsView<float>);
 extern template void multiply<WeightLayout::out_in>(RowsView<const float>, RowsView<const bf16>,
                                                     RowsView<float>);
@@ -37,23 +37,21 @@ extern template void multiply<WeightLayout::in_out>(RowsView<const float>, RowsV
 #if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 extern template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
                              RowsView<const int8>, RowsView<float>, const int8*);
-extern template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
-                                   StripsView<const int8>, RowsView<float>, const float*, Index,
-                                   const int8*);
+extern template void add_product(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                                 StripsView<const int8>, RowsView<float>, Index, const int8*);
 extern template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
                                  RowsView<const int8>, RowsView<float>);
 extern template void product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
                              RowsView<const int4>, RowsView<float>, const int4*);
-extern template void product_carry(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
-                                   StripsView<const int4>, RowsView<float>, const float*, Index,
-                                   const int4*);
+extern template void add_product(RowsView<const ProbCode<exact_codes>>, const CodeRow*,
+                                 StripsView<const int4>, RowsView<float>, Index, const int4*);
 extern template void dot_product(RowsView<const QueryCode<exact_codes>>, const CodeRow*,
                                  RowsView<const int4>, RowsView<float>);
 #else
 extern template void product(RowsView<const float>, RowsView<const int8>, RowsView<float>,
                              const int8*);
-extern template void product_carry(RowsView<const float>, StripsView<const int8>, RowsView<float>,
-                                   const float*, Index, const int8*);
+extern template void add_product(RowsView<const float>, StripsView<const int8>, RowsView<float>,
+                                 Index, const int8*);
 extern template void dot_product(RowsView<const float>, RowsView<const int8>, RowsView<float>);
 #endif
 

@@ -28,16 +28,15 @@ struct CodedBlock {
     for (int v = 0; v < Vectors; ++v) store(out + v * lanes<float>, mul(value[v], unit));
   }
 };
-struct CodedCarry : FromZero {
+struct CodedAdd : FromZero {
   const CodeRow* left;
-  const float* factor;
   template <int Vectors>
   void finish(float* out, const Packet<float> (&value)[Vectors], Index row, Index) const {
-    const auto unit = broadcast(left[row].unit), carry = broadcast(factor[row]);
+    const auto unit = broadcast(left[row].unit);
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
       float* const to = out + v * lanes<float>;
-      store(to, mul_add(value[v], unit, mul(carry, load(to))));
+      store(to, mul_add(value[v], unit, load(to)));
     }
   }
 };
@@ -117,14 +116,14 @@ void product(RowsView<const QueryCode<Codes>> left, const CodeRow* units,
       left, right, 0, ahead, out, left.cols, {units}});
 }
 
-/// out = carry * out + left . right, otherwise as `product`.
+/// out += left . right, otherwise as `product`.
 /// \param first  rows of `right` before it are not there, or hold any code; left has a 0 for each
 template <class Element, int Codes>
-void product_carry(RowsView<const ProbCode<Codes>> left, const CodeRow* units,
-                   StripsView<const Element> right, RowsView<float> out, const float* carry,
-                   Index first, const Element* ahead) {
-  detail::compute(detail::Product<float, Element, ProbCode<Codes>, detail::CodedCarry>{
-      left, right, first, ahead, out, left.cols, {{}, units, carry}});
+void add_product(RowsView<const ProbCode<Codes>> left, const CodeRow* units,
+                 StripsView<const Element> right, RowsView<float> out, Index first,
+                 const Element* ahead) {
+  detail::compute(detail::Product<float, Element, ProbCode<Codes>, detail::CodedAdd>{
+      left, right, first, ahead, out, left.cols, {{}, units}});
 }
 
 /// out = left . right^T.

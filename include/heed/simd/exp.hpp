@@ -61,18 +61,18 @@ struct FloatExponent {
 
 }  // namespace detail
 
-/// x[i] = exp(x[i]) for x[i] <= 0, as a softmax needs it. Exactly 0 below the smallest normal
+/// x[i] = exp(x[i]) for x[i] <= 88, as a softmax needs it. Exactly 0 below the smallest normal
 /// number's logarithm, -inf included; NaN stays NaN; exp(0) is exactly 1. Several vectors are taken
 /// in step, so that one's operations fill the time that another's wait for each other.
 ///
 /// float: relative error below 1e-7 + 7e-8 |x|: about one unit in the last place, and more only
-/// where the result is so small that it hardly counts beside the row's largest, which is 1;
+/// where the result is so small that it hardly counts beside the row's largest;
 /// tests/simd/exp_test.cpp measures it over every exponent. With n = x log2(e) rounded to an
 /// integer and r the rest of it, exp(x) = 2^n 2^r. 2^r is a polynomial of degree 6 whose own
 /// relative error on |r| <= 1/2 is 2e-9 (minimax, with the 1 held fixed). 2^n is made in the
 /// exponent bits. double: Eigen's pexp. Always inlined, or the vectors would pass through memory.
 template <class T, int Count>
-[[gnu::always_inline]] inline void exp_nonpositive(Packet<T> (&x)[Count]) {
+[[gnu::always_inline]] inline void exp(Packet<T> (&x)[Count]) {
   if constexpr (lanes<T> == 1) {
     for (auto& value : x) value = std::exp(value);
   } else if constexpr (std::is_same_v<T, float>) {

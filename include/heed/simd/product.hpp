@@ -2,15 +2,15 @@
 /// \file
 /// Products of a few rows with a page, in register tiles. Layer 1, detail.
 ///
-///     product        out [rows, cols]   = left [rows, depth] . right [depth, cols]
-///                    scores with transposed keys
-///     product_carry  out [rows, cols]   = carry * out + left [rows, depth] . right [depth, cols]
-///                    probabilities times values
-///     dot_product    out [rows, tokens] = left [rows, depth] . right [tokens, depth]^T
-///                    scores with row-major latents, which serve as values too (dot_product.hpp)
+///     product      out [rows, cols]    = left [rows, depth] . right [depth, cols]
+///                  scores with transposed keys
+///     add_product  out [rows, cols]   += left [rows, depth] . right [depth, cols]
+///                  probabilities times values
+///     dot_product  out [rows, tokens]  = left [rows, depth] . right [tokens, depth]^T
+///                  scores with row-major latents, which serve as values too (dot_product.hpp)
 ///
 /// Every element of a result is summed in one fixed order, whatever tile computes it: over the
-/// depth from first to last (`product_carry`), over blocks of it that are then added in their order
+/// depth from first to last (`add_product`), over blocks of it that are then added in their order
 /// (`product`), or lane by lane and then over the lanes (`dot_product`). So the bits of a row do
 /// not depend on the rows that happen to be beside it.
 #pragma once
@@ -52,31 +52,20 @@ struct FromZero {
   }
 };
 /// What a tile does at its end with the result that is there: overwrites it or, from the second
-/// block of depth on, adds to it. Decided at run time, outside of the sums: so there are half as
-/// many tiles to compile.
+/// block of depth on or if `before` is to be kept, adds to it. Decided at run time, outside of the
+/// sums: so there are a third as many tiles to compile.
 struct StoreOrAdd : FromZero {
+  enum class Before { overwritten, kept } before = Before::overwritten;
   template <class T, int Vectors>
-  static void finish(T* out, const Packet<T> (&sum)[Vectors], Index, Index depth_before) {
+  void finish(T* out, const Packet<T> (&sum)[Vectors], Index, Index depth_before) const {
     const auto each = [&](const auto& result) {
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) store(out + v * lanes<T>, result(v));
     };
-    if (depth_before == 0)
+    if (depth_before == 0 && before == Before::overwritten)
       each([&](int v) { return sum[v]; });
     else
       each([&](int v) { return add(load(out + v * lanes<T>), sum[v]); });
-  }
-};
-/// Adds to row r of the old result, times carry[r].
-template <class T>
-struct Carry : FromZero {
-  const T* factor;
-  template <int Vectors>
-  void finish(T* out, const Packet<T> (&sum)[Vectors], Index row, Index) const {
-    const auto carry = broadcast(factor[row]);
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v)
-      store(out + v * lanes<T>, mul_add(carry, load(out + v * lanes<T>), sum[v]));
   }
 };
 
@@ -237,16 +226,15 @@ void product(RowsView<const Factor> left, RowsView<const Element> right, RowsVie
       left, right, 0, ahead, out, block, {}});
 }
 
-/// out = carry * out + left . right, otherwise as `product`.
-/// \param carry  [rows]
+/// out += left . right, otherwise as `product`.
 /// \param first  rows of `right` before it are not there, nor taken. (With factors of bf16 sums are
 ///               the same only if the same two rows are taken together: left has a 0 for each.)
 template <class T, class Element, class Factor = T>
-void product_carry(RowsView<const Factor> left, StripsView<const Element> right, RowsView<T> out,
-                   const T* carry, Index first, const Element* ahead) {
+void add_product(RowsView<const Factor> left, StripsView<const Element> right, RowsView<T> out,
+                 Index first, const Element* ahead) {
   assert(right.cols % lanes<T> == 0);
-  detail::compute(detail::Product<T, Element, Factor, detail::Carry<T>>{
-      left, right, first, ahead, out, left.cols, {{}, carry}});
+  detail::compute(detail::Product<T, Element, Factor, detail::StoreOrAdd>{
+      left, right, first, ahead, out, left.cols, {{}, detail::StoreOrAdd::Before::kept}});
 }
 
 }  // namespace heed::simd

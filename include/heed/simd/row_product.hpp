@@ -62,7 +62,7 @@ template <int Rows, class T>
       }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < Rows; ++r) StoreOrAdd::finish(of.out.row(r) + token, {sum[r]}, r, begin);
+    for (int r = 0; r < Rows; ++r) StoreOrAdd().finish(of.out.row(r) + token, {sum[r]}, r, begin);
   }
 }
 

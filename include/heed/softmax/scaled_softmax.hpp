@@ -37,9 +37,15 @@ void hide(T* scores, std::uint64_t visible) {
   }
 }
 
-/// A step of the online softmax is three parts, which the rows of a tile take one after another:
-/// within a part rows are independent of each other and overlap, where the parts of one row wait
-/// for its maximum.
+/// By how much a row's scores may exceed `row_max`, which follows them only when they grow by more:
+/// probabilities of up to e^4 are as exact as those of up to 1, and what was summed before has
+/// hardly ever to be rescaled. (Of scores of deviation 1, the largest of 64 is 2.4, of a
+/// million 5.)
+inline constexpr int most_above_row_max = 4;
+
+/// A step of the online softmax is two parts, which the rows of a tile take one after another:
+/// within a part rows are independent of each other and overlap, where the second part of a row
+/// waits for its maximum.
 ///
 /// First part: scores pass the score policy and the mask, and the row's maximum may grow.
 ///
@@ -48,7 +54,8 @@ void hide(T* scores, std::uint64_t visible) {
 ///                 become -inf.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
-/// \returns the logarithm of the factor for what was summed before this page
+/// \returns the factor for what was summed before this page; 1 if the maximum stays, and if nothing
+/// was summed
 template <class T, class Score>
 T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Score& score_policy,
                 ScoreSite site, SoftmaxState<T>& state) {
@@ -84,46 +91,24 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
     for (v = vectors.begin; v < vectors.end; ++v)
       page_max = simd::max(page_max, simd::load(scores + v * n));
   }
-  const T before = state.row_max;
-  state.row_max = std::max(before, simd::max_lanes(page_max));
-  return before - state.reference();
+  const T before = state.row_max, largest = simd::max_lanes(page_max);
+  if (!(largest > before + most_above_row_max)) [[likely]]
+    return 1;  // of NaN, too
+  const bool is_first = state.empty();
+  state.row_max = largest;
+  return is_first ? T{1} : std::exp(before - largest);
 }
 
-/// Second part: the logarithms of some rows' factors become the factors. A maximum that did not
-/// grow gives exactly 1.
-template <class T>
-void exponentiate_carries(T* carry, Index rows) {
-  constexpr Index n = simd::lanes<T>;
-  Index r = 0;
-  for (; r + n <= rows; r += n) {
-    simd::Packet<T> some[] = {simd::load(carry + r)};
-    simd::exp_nonpositive<T>(some);
-    simd::store(carry + r, some[0]);
-  }
-  // Few rows are decoding, where all waits for them: a maximum is new on the first page, and seldom
-  // grows later.
-  for (; r < rows; ++r) {
-    if (carry[r] == 0 || carry[r] == -std::numeric_limits<T>::infinity()) {
-      carry[r] = carry[r] == 0 ? T{1} : T{0};
-      continue;
-    }
-    simd::Packet<T> one[] = {simd::broadcast(carry[r])};
-    simd::exp_nonpositive<T>(one);
-    carry[r] = simd::max_lanes(one[0]);
-  }
-}
-
-/// Third part: exp(score - row_max), which is 0 where hidden, is kept, and the row's sum grows by
-/// it.
+/// Second part: exp(score - row_max), which is 0 where hidden, is kept, and the row's sum grows by
+/// it. Inlined, so that constants stay in registers from row to row.
 ///
 /// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do
 /// so too (inf - inf), as they do in PyTorch.
 ///
-/// \param carry  the factor for what was summed before this page
-/// \param keep   keep(i, packet) takes the probabilities of the keys from i on
+/// \param keep  keep(i, packet) takes the probabilities of the keys from i on
 template <class T, class Keep>
-void exponentiate(const T* scores, VectorRange vectors, T carry, SoftmaxState<T>& state,
-                  const Keep& keep) {
+[[gnu::always_inline]] inline void exponentiate(const T* scores, VectorRange vectors,
+                                                SoftmaxState<T>& state, const Keep& keep) {
   constexpr Index n = simd::lanes<T>;
   const auto reference = simd::broadcast(state.reference());
   auto sum = simd::broadcast(T{0});
@@ -131,7 +116,7 @@ void exponentiate(const T* scores, VectorRange vectors, T carry, SoftmaxState<T>
     simd::Packet<T> prob[Count];
     for (int i = 0; i < Count; ++i)
       prob[i] = simd::sub(simd::load(scores + key + i * n), reference);
-    simd::exp_nonpositive<T>(prob);
+    simd::exp<T>(prob);
     for (int i = 0; i < Count; ++i) {
       keep(key + i * n, prob[i]);
       sum = simd::add(sum, prob[i]);
@@ -141,7 +126,7 @@ void exponentiate(const T* scores, VectorRange vectors, T carry, SoftmaxState<T>
   for (; v + 2 <= vectors.end; v += 2) step(v * n, std::integral_constant<int, 2>{});
   if (v < vectors.end) step(v * n, std::integral_constant<int, 1>{});
   const T page_sum = simd::sum_lanes(sum);
-  state.row_sum = carry * state.row_sum + page_sum;
+  state.row_sum += page_sum;
   // The maximum may have passed over a NaN; the sum did not.
   if (std::isnan(page_sum)) state.row_max = page_sum;
 }

@@ -12,8 +12,9 @@
 
 namespace heed {
 
-/// What one row has to remember of the keys it has seen: the largest score and the sum of
-/// exp(score - row_max). Beside it stands a sum of values with the same weights, not yet divided.
+/// What one row has to remember of the keys it has seen: the sum of exp(score - row_max), and
+/// row_max, which is the largest score, or a little less where it need not follow at once. Beside
+/// it stands a sum of values with the same weights, not yet divided.
 ///
 /// Merging is associative and commutative up to rounding; the empty state is the identity. Natural
 /// logarithm throughout. Source: Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022,
@@ -34,8 +35,7 @@ struct SoftmaxState {
   /// Log-sum-exp of the scores seen; -inf if there were none.
   T lse() const noexcept { return empty() ? row_max : row_max + std::log(row_sum); }
 
-  /// What scores are taken relative to: the maximum, but 0 while empty, as -inf - -inf is no
-  /// number.
+  /// What scores are taken relative to: row_max, but 0 while empty, as -inf - -inf is no number.
   T reference() const noexcept { return empty() ? T{0} : row_max; }
 
   /// What two sums of values are multiplied by, to be of the same reference.
