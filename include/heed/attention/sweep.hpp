@@ -129,7 +129,7 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
     const Index row = tile.begin + r;
     const ScoreSite site{problem.layer_head(tile.kv_head, row), problem.position(row), page.begin,
                          problem.extent_of(row)};
-    either_way(r, [&](VectorRange range, std::uint64_t visible) {
+    either_way(r, [&](VectorRange range, std::uint64_t visible) __attribute__((always_inline)) {
       const T factor = raise_row_max(scratch.scores + r * page_size, range, visible, score, site,
                                      scratch.partial.state[r]);
       if (factor != 1) [[unlikely]]
@@ -137,7 +137,8 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
     });
   }
   for (Index r = rows.begin; r < rows.end; ++r)
-    either_way(r, [&](VectorRange range, std::uint64_t) { take_probs(scratch, view, r, range); });
+    either_way(r, [&](VectorRange range, std::uint64_t)
+                      __attribute__((always_inline)) { take_probs(scratch, view, r, range); });
   add_values(problem, scratch, page, rows, seen);
 }
 

@@ -63,15 +63,16 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
   const Index page_begin = site.kv_row;
   auto page_max = simd::broadcast(-std::numeric_limits<T>::infinity());
   // All loads before the stores, or the policy would be read anew after each.
-  const auto step = [&]<int Count>(Index v, std::integral_constant<int, Count>) {
-    simd::Packet<T> score[Count];
+  const auto step = [&](Index v, auto constant) __attribute__((always_inline)) {
+    constexpr int count = constant;
+    simd::Packet<T> score[count];
 #pragma GCC unroll 4
-    for (int i = 0; i < Count; ++i) {
+    for (int i = 0; i < count; ++i) {
       site.kv_row = page_begin + (v + i) * n;
       score[i] = score_policy.template apply<T>(simd::load(scores + (v + i) * n), site);
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < Count; ++i) {
+    for (int i = 0; i < count; ++i) {
       if constexpr (!std::same_as<Score, Unchanged>) simd::store(scores + (v + i) * n, score[i]);
       page_max = simd::max(page_max, score[i]);
     }
@@ -100,7 +101,7 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
 }
 
 /// Second part: exp(score - row_max), which is 0 where hidden, is kept, and the row's sum grows by
-/// it. Inlined, so that constants stay in registers from row to row.
+/// it. Inlined with its steps, so that constants and the sum stay in registers.
 ///
 /// A NaN among the visible scores makes the state NaN, and so the row's result. Scores of +inf do
 /// so too (inf - inf), as they do in PyTorch.
@@ -112,12 +113,13 @@ template <class T, class Keep>
   constexpr Index n = simd::lanes<T>;
   const auto reference = simd::broadcast(state.reference());
   auto sum = simd::broadcast(T{0});
-  const auto step = [&]<int Count>(Index key, std::integral_constant<int, Count>) {
-    simd::Packet<T> prob[Count];
-    for (int i = 0; i < Count; ++i)
+  const auto step = [&](Index key, auto constant) __attribute__((always_inline)) {
+    constexpr int count = constant;
+    simd::Packet<T> prob[count];
+    for (int i = 0; i < count; ++i)
       prob[i] = simd::sub(simd::load(scores + key + i * n), reference);
     simd::exp<T>(prob);
-    for (int i = 0; i < Count; ++i) {
+    for (int i = 0; i < count; ++i) {
       keep(key + i * n, prob[i]);
       sum = simd::add(sum, prob[i]);
     }
