@@ -169,7 +169,7 @@ template <class T, class Mask, class Score>
 void backward_page(const BackwardProblem<T, Mask>& problem, const Score& score, const Tile& tile,
                    Index page_begin, const PageVisibility& seen, const BackwardScratch<T>& scratch,
                    const typename BackwardScratch<T>::Page& page) {
-  for_rows_alike(tile, seen, scratch.visible, [&](RowRange rows, const PageVisibility& part) {
+  const auto of_rows_alike = [&](RowRange rows, const PageVisibility& part) {
     compute_grad_scores(problem, score, tile, rows, page_begin, part, scratch, page);
     const Index count = rows.end - rows.begin, first = part.first(), keys = part.last() - first;
     const auto sees = [&](Index row, Index key) {
@@ -189,7 +189,8 @@ void backward_page(const BackwardProblem<T, Mask>& problem, const Score& score, 
     };
     add_by_key(grads, scratch.query, page.grad_key);
     add_by_key(probs, scratch.grad_out, page.grad_value);
-  });
+  };
+  for_rows_alike(tile, seen, scratch.visible, tile.count, of_rows_alike);
 }
 
 /// Some pages of keys, and all rows that share the head: writes d loss / d key and d loss / d value

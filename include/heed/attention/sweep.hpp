@@ -142,6 +142,10 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
   add_values(problem, scratch, page, rows, seen);
 }
 
+/// Rows that are taken through a page together. With 16 registers a strip of the page is narrow,
+/// and all rows pass by each: as many as stay in the L1 cache beside it.
+inline constexpr Index rows_at_once = (simd::num_registers < 32 ? 8 : 16) * simd::max_tile_rows;
+
 /// A tile attends to a page of which it sees something.
 template <class Problem, class T, class Source, class Score, class Element>
 void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
@@ -149,9 +153,10 @@ void sweep_page(const Problem& problem, const Score& score, const Tile& tile,
                 const TileScratch<T, Source>& scratch) {
   if constexpr (!has_scales<Element>)  // codes are finite
     if (seen.edge()) page.values = inspect_values<T>(page.view, seen, problem.source->head_dim_v());
-  for_rows_alike(tile, seen, scratch.visible, [&](RowRange rows, const PageVisibility& part) {
-    attend_page(problem, score, tile, rows, page, part, scratch);
-  });
+  for_rows_alike(tile, seen, scratch.visible, rows_at_once,
+                 [&](RowRange rows, const PageVisibility& part) {
+                   attend_page(problem, score, tile, rows, page, part, scratch);
+                 });
 }
 
 /// A tile of no more rows is done with a page before the next one could be fetched: the fewer bytes

@@ -81,16 +81,12 @@ PageVisibility find_visible(const Problem<T, Source, Mask>& problem, const Tile&
 /// computed only to be hidden.
 inline constexpr Index edge_rows = 2 * simd::max_tile_rows;
 
-/// Rows that are taken together on a page that all of them see alike. With 16 registers a strip is
-/// narrow and passes by all rows many times: as many as stay in the L1 cache beside it.
-inline constexpr Index alike_rows = (simd::num_registers < 32 ? 8 : 16) * simd::max_tile_rows;
-
-/// Calls f(rows, what they see) for the rows of a tile, some at a time, the fewer where not all see
-/// the page alike.
+/// Calls f(rows, what they see) for the rows of a tile, some at a time: at most `most`, and few
+/// where not all see the page alike.
 template <class F>
 void for_rows_alike(const Tile& tile, const PageVisibility& seen, const std::uint64_t* visible,
-                    const F& f) {
-  const Index step = seen.edge() ? edge_rows : alike_rows;
+                    Index most, const F& f) {
+  const Index step = seen.edge() ? edge_rows : most;
   for (Index begin = 0; begin < tile.count; begin += step) {
     const RowRange rows{begin, std::min(begin + step, tile.count)};
     const PageVisibility part = seen.edge() ? summarise(visible, rows) : seen;
