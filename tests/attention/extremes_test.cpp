@@ -6,11 +6,13 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "heed/attention/attend.hpp"
+#include "heed/cache/kv_cache.hpp"
 #include "support/attention_case.hpp"    // normal_inputs, attend_matrices
 #include "support/expect_attention.hpp"  // expect_attention
 #include "support/mask_cases.hpp"        // Booleans
@@ -169,6 +171,21 @@ TYPED_TEST(AttendExtremes, RowsOfMinusInfinity) {
         for (Index c = 0; c < shape.head_dim_v; ++c) EXPECT_EQ(result.out(1, q_row, c), 0);
       }
     }
+}
+
+// Products in bf16 round probabilities, but for the row's largest, which is 1 on whatever page it
+// is.
+TEST(AttendNative, TheLargestProbabilityIsNotRounded) {
+  KvCache<FullKv<1, 16>, Native<bf16>> cache{2 * page_size};
+  Heads<float> query(1, 1, 16), key(1, page_size + 1, 16), value(1, page_size + 1, 16),
+      out(1, 1, 16);
+  query(0, 0, 0) = 1;
+  key(0, page_size, 0) = 3.5F;  // the others' scores are 0, and so are their values
+  for (Index c = 0; c < 16; ++c) value(0, page_size, c) = 1;
+  cache.append(view(std::as_const(key)), view(std::as_const(value)));
+  attend(view(std::as_const(query)), cache, NoMask{}, 1.0, view(out));
+  const double weight = std::exp(3.5);
+  EXPECT_NEAR(out(0, 0, 5), weight / (weight + page_size), 1e-6);
 }
 
 // Probabilities far below the smallest normal number count as nothing, and do no harm.

@@ -33,9 +33,10 @@ class SoftmaxStep : public testing::Test {
   }
   static T step(std::vector<T>& scores, std::uint64_t visible, SoftmaxState<T>& state) {
     const detail::VectorRange vectors = vectors_of(visible);
-    const T factor = detail::raise_row_max(
-        scores.data(), vectors, visible, Scale{0.5},
-        {.head = 0, .q_row = 0, .kv_row = 0, .extent = {1, page_size}}, state);
+    const T factor =
+        detail::raise_row_max(scores.data(), vectors, visible, Scale{0.5},
+                              {.head = 0, .q_row = 0, .kv_row = 0, .extent = {1, page_size}},
+                              detail::most_above_row_max, state);
     state.row_sum *= factor;
     detail::exponentiate(scores.data(), vectors, state, [&](Index key, const auto& probs) {
       simd::store(scores.data() + key, probs);
@@ -176,6 +177,7 @@ TYPED_TEST(SoftmaxStep, VisibleNanAndInfinityMakeTheStateNan) {
         scores[static_cast<std::size_t>(at)] = bad;
         SoftmaxState<TypeParam> state = before;
         this->step(scores, detail::all_visible, state);
+        EXPECT_TRUE(std::isnan(state.row_max)) << at << ", or the state might be empty";
         EXPECT_TRUE(std::isnan(state.lse())) << at;
         scores.assign(page_size, TypeParam(1));
         this->step(scores, detail::all_visible, state);

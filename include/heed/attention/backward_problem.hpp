@@ -3,7 +3,6 @@
 /// What a call of `attend_backward` asks for, and a task's working memory. Layer 5, public.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>

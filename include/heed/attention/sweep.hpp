@@ -58,6 +58,11 @@ void add_visible_values(const TileScratch<T, Source>& scratch, const PageView<El
     }
 }
 
+/// Whether probabilities are kept in fewer digits than they are computed in. Codes have a unit for
+/// each row and the digits of float.
+template <class T, class Factor>
+inline constexpr bool is_rounded = !simd::is_split_code<Factor> && !std::same_as<T, Factor>;
+
 /// The softmax's last part for a row: its probabilities, times the values' scales, as factors.
 template <class T, class Source, class Element>
 [[gnu::always_inline]] inline void take_probs(const TileScratch<T, Source>& scratch,
@@ -70,10 +75,10 @@ template <class T, class Source, class Element>
   const auto keep = [&](Index key, simd::Packet<T> prob) {
     if constexpr (has_scales<Element>)
       prob = simd::mul(prob, simd::load_as<T>(page.value_scales + key));
-    if constexpr (is_coded || std::same_as<T, Factor>)
-      simd::store(scores + key, prob);
-    else
+    if constexpr (is_rounded<T, Factor>)
       simd::store_rounded(probs + key, prob);
+    else
+      simd::store(scores + key, prob);
   };
   exponentiate(scores, vectors, scratch.partial.state[row], keep);
   if constexpr (is_coded) {
@@ -114,6 +119,9 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
                  const CurrentPage<Element>& page, const PageVisibility& seen,
                  const TileScratch<T, Source>& scratch) {
   constexpr Index n = simd::lanes<T>;
+  // Rounding spares a probability of 1, which the largest has if the maximum follows at once.
+  constexpr int most_above =
+      is_rounded<T, ProbFactorFor<T, Source, Element>> ? 0 : most_above_row_max;
   const PageView<Element>& view = page.view;
   // Whole vectors around the keys that anyone sees; a full page is the usual case.
   const VectorRange vectors{seen.first() / n, ceil_div(seen.last(), n)};
@@ -131,7 +139,7 @@ void attend_page(const Problem& problem, const Score& score, const Tile& tile, R
                          problem.extent_of(row)};
     either_way(r, [&](VectorRange range, std::uint64_t visible) __attribute__((always_inline)) {
       const T factor = raise_row_max(scratch.scores + r * page_size, range, visible, score, site,
-                                     scratch.partial.state[r]);
+                                     most_above, scratch.partial.state[r]);
       if (factor != 1) [[unlikely]]
         scratch.partial.rescale(r, factor);
     });

@@ -65,8 +65,8 @@ struct FloatExponent {
 /// number's logarithm, -inf included; NaN stays NaN; exp(0) is exactly 1. Several vectors are taken
 /// in step, so that one's operations fill the time that another's wait for each other.
 ///
-/// float: relative error below 1e-7 + 7e-8 |x|: about one unit in the last place, and more only
-/// where the result is so small that it hardly counts beside the row's largest;
+/// float: relative error below 1e-7 + 7e-8 |x|: about one unit in the last place where a softmax
+/// has its large probabilities, which are at most e^4, and more where they hardly count;
 /// tests/simd/exp_test.cpp measures it over every exponent. With n = x log2(e) rounded to an
 /// integer and r the rest of it, exp(x) = 2^n 2^r. 2^r is a polynomial of degree 6 whose own
 /// relative error on |r| <= 1/2 is 2e-9 (minimax, with the 1 held fixed). 2^n is made in the

@@ -3,7 +3,6 @@
 /// THE scaled-softmax core: one row's scores of one page become probabilities. Layer 3, detail.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -38,8 +37,8 @@ void hide(T* scores, std::uint64_t visible) {
 }
 
 /// By how much a row's scores may exceed `row_max`, which follows them only when they grow by more:
-/// probabilities of up to e^4 are as exact as those of up to 1, and what was summed before has
-/// hardly ever to be rescaled. (Of scores of deviation 1, the largest of 64 is 2.4, of a
+/// in float, probabilities of up to e^4 are as exact as those of up to 1, and what was summed
+/// before has hardly ever to be rescaled. (Of scores of deviation 1, the largest of 64 is 2.4, of a
 /// million 5.)
 inline constexpr int most_above_row_max = 4;
 
@@ -54,11 +53,12 @@ inline constexpr int most_above_row_max = 4;
 ///                 become -inf.
 /// \param visible  bit i: the row sees key i of the page; all bits outside `vectors` are 0
 /// \param site     the page's first key in `kv_row`
+/// \param most_above  by how much scores may exceed state.row_max
 /// \returns the factor for what was summed before this page; 1 if the maximum stays, and if nothing
 /// was summed
 template <class T, class Score>
 T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Score& score_policy,
-                ScoreSite site, SoftmaxState<T>& state) {
+                ScoreSite site, int most_above, SoftmaxState<T>& state) {
   constexpr Index n = simd::lanes<T>;
   const Index page_begin = site.kv_row;
   auto page_max = simd::broadcast(-std::numeric_limits<T>::infinity());
@@ -93,7 +93,7 @@ T raise_row_max(T* scores, VectorRange vectors, std::uint64_t visible, const Sco
       page_max = simd::max(page_max, simd::load(scores + v * n));
   }
   const T before = state.row_max, largest = simd::max_lanes(page_max);
-  if (!(largest > before + most_above_row_max)) [[likely]]
+  if (!(largest > before + static_cast<T>(most_above))) [[likely]]
     return 1;  // of NaN, too
   const bool is_first = state.empty();
   state.row_max = largest;
